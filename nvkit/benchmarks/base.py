@@ -1,0 +1,149 @@
+"""The Benchmark seam: everything that the rest of nvkit may know about a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nvkit.store import Store
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A network input or output: `shape` is that of one sample, without the batch axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set on disk, in the layout of the real one.
+
+    Attributes:
+        root: Folder of the files.
+        generated: Whether nvkit generated it.
+        files: File names relative to `root`; the position in this tuple is the QSL index.
+        labels: Ground truth, one for each file.
+        calibration: File names of the calibration set.
+        digest: SHA-256 over names, labels and bytes.
+        notes: What a reader of a result must know about this data set.
+    """
+
+    root: Path
+    generated: bool
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    calibration: tuple[str, ...]
+    digest: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """An fp32 ONNX network.
+
+    Attributes:
+        path: The .onnx file.
+        digest: SHA-256 of its bytes.
+        synthetic: Whether its weights are seeded and not trained.
+        description: One line: which file or construction this is.
+        inputs: Inputs in the order of the sample arrays.
+        output: The output that a response is encoded from.
+        notes: What a reader of a result must know about this model.
+    """
+
+    path: Path
+    digest: str
+    synthetic: bool
+    description: str
+    inputs: tuple[TensorSpec, ...]
+    output: TensorSpec
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Preprocessed samples on disk, read by memory map.
+
+    Attributes:
+        arrays: Input name to the path of an .npy file of shape [samples, *sample shape].
+        count: Number of samples.
+        digest: Digest of the store key that these samples were made under.
+        skipped: Names of source files that could not be read and were left out, with the user's leave.
+    """
+
+    arrays: Mapping[str, Path]
+    count: int
+    digest: str
+    skipped: tuple[str, ...] = ()
+
+    def open(self) -> dict[str, Array]:
+        """Map every input's array, read-only, without loading it."""
+        return {name: np.load(path, mmap_mode="r") for name, path in self.arrays.items()}
+
+    def load(self, indices: Sequence[int]) -> dict[str, Array]:
+        """Read the samples of these QSL indices, in this order, into contiguous arrays."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        return {name: np.ascontiguousarray(array[wanted]) for name, array in self.open().items()}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A score in the metric and the unit that the rules use.
+
+    Attributes:
+        metric: Name in the rules, e.g. "acc".
+        value: The score, e.g. percent of images right.
+        count: Samples scored.
+        line: The line that MLCommons' accuracy script prints for it.
+        details: Further figures, e.g. {"good": 38038}.
+    """
+
+    metric: str
+    value: float
+    count: int
+    line: str
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+class Benchmark(Protocol):
+    """What to run: model, data, preprocessing, responses, score.
+
+    `settings` are the resolved values of the configuration (attributes named as in parameters/).
+    """
+
+    name: str
+
+    def dataset(self, settings: Any, store: Store) -> DataSet:
+        """Find the user's data set (`settings.data_dir`) or generate one in the store."""
+
+    def model(self, settings: Any, store: Store) -> Model:
+        """Find, download or build the fp32 network."""
+
+    def preprocess(self, settings: Any, store: Store, data: DataSet, *, calibration: bool = False) -> SampleSet:
+        """Preprocess all samples (or the calibration set) into the store, resuming what was interrupted."""
+
+    def without(self, data: DataSet, skipped: Iterable[str]) -> DataSet:
+        """Return the data set without the files that preprocessing skipped: what `score` must be given."""
+
+    def encode(self, outputs: Array) -> Array:
+        """Turn the network's output for a batch into responses: row i holds the bytes of sample i's response."""
+
+    def score(self, responses: Mapping[int, bytes], data: DataSet) -> Accuracy:
+        """Score the responses of an accuracy run, given by QSL index."""
+
+
+def benchmark(implementation: str) -> Benchmark:
+    """Return the benchmark of a folder below nvkit/benchmarks/."""
+    found: Benchmark = import_module(f"nvkit.benchmarks.{implementation}").BENCHMARK
+    return found

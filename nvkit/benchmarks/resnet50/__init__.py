@@ -1,0 +1,74 @@
+"""resnet50: ImageNet classification, ResNet-50 v1.5, one response of one int32 class for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nvkit.benchmarks.base import Accuracy, Array, DataSet, Model, SampleSet
+from nvkit.store import Store
+
+
+class ResNet50:
+    """The `Benchmark` of MLPerf's resnet50.
+
+    The parts are imported when they are used, so that a list of benchmarks needs neither OpenCV nor ONNX.
+    """
+
+    name = "resnet50"
+
+    def dataset(self, settings: Any, store: Store) -> DataSet:
+        """Return the user's ImageNet folder (`settings.data_dir`) or a generated set in its layout.
+
+        Raises:
+            DataError: the folder, its map or its files are not as they must be.
+        """
+        from nvkit.benchmarks.resnet50.dataset import find_dataset
+
+        return find_dataset(settings, store)
+
+    def model(self, settings: Any, store: Store) -> Model:
+        """Return the reference file (`settings.model_path` or a download) or the synthetic model.
+
+        Raises:
+            ModelError: the file is not a fitting ONNX network.
+            ChecksumError: the file is not the one that it says it is.
+        """
+        if settings.model_path is not None or settings.download_model:
+            from nvkit.benchmarks.resnet50.reference import reference_model
+
+            return reference_model(settings, store)
+        from nvkit.benchmarks.resnet50.synthetic import synthetic_model
+
+        return synthetic_model(settings, store)
+
+    def preprocess(self, settings: Any, store: Store, data: DataSet, *, calibration: bool = False) -> SampleSet:
+        """Preprocess the images; row i is file i of `without(data, samples.skipped)`.
+
+        Raises:
+            DataError: more than `settings.allow_bad_images` files cannot be used.
+        """
+        from nvkit.benchmarks.resnet50.samples import preprocess_samples
+
+        return preprocess_samples(settings, store, data, calibration=calibration)
+
+    def without(self, data: DataSet, skipped: Iterable[str]) -> DataSet:
+        """Return the data set without the files that preprocessing skipped: what `score` must be given."""
+        from nvkit.benchmarks.resnet50.dataset import without
+
+        return without(data, skipped)
+
+    def encode(self, outputs: Array) -> Array:
+        """Turn class numbers with background into responses of one int32, 0 to 999, shape [n, 1]."""
+        from nvkit.benchmarks.resnet50.accuracy import encode_classes
+
+        return encode_classes(outputs)
+
+    def score(self, responses: Mapping[int, bytes], data: DataSet) -> Accuracy:
+        """Return top-1 accuracy in percent; file i of `data` has QSL index i."""
+        from nvkit.benchmarks.resnet50.accuracy import score_responses
+
+        return score_responses(responses, data)
+
+
+BENCHMARK = ResNet50()

@@ -1,0 +1,178 @@
+"""The ResNet-50 v1.5 graph, with the inputs, outputs and tail of MLPerf's resnet50_v1.onnx.
+
+The stride of a down-sampling block is in its 3x3 convolution. Batch normalisation is folded: every convolution has
+a bias. Node and tensor names follow the TensorFlow graph that the reference file was exported from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+INPUT = "input_tensor:0"
+CLASS_OUTPUT = "ArgMax:0"
+SOFTMAX_OUTPUT = "softmax_tensor:0"
+FEATURES = "resnet_model/Mean:0"
+"""Pooled features, what the last layer sees, [N, features]."""
+CLASSES = 1001
+"""1000 classes of ImageNet after the background class 0."""
+
+OPSET = 13
+IR_VERSION = 8
+"""Explicit, because every onnxruntime since 1.20 reads it and not every one reads the newest."""
+
+_BLOCKS = (3, 4, 6, 3)
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolution: square kernel, padded by half of it on each side."""
+
+    name: str
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One bottleneck block: three convolutions beside a shortcut, which a fourth may project."""
+
+    convs: tuple[Conv, Conv, Conv]
+    projection: Conv | None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All convolutions in the order of computation, and the number of pooled features."""
+
+    stem: Conv
+    blocks: tuple[Block, ...]
+    features: int
+
+
+def topology(width: float = 1.0) -> Topology:
+    """Return ResNet-50's convolutions with the channels scaled by `width`; 1.0 is the true size."""
+    base = max(4, round(64 * width))
+    names = iter(["resnet_model/conv2d", *(f"resnet_model/conv2d_{k}" for k in range(1, 53))])
+    stem = Conv(next(names), 3, base, 7, 2)
+    blocks = []
+    channels = base
+    for stage, count in enumerate(_BLOCKS):
+        middle, outputs = base << stage, base << (stage + 2)
+        for index in range(count):
+            stride = 2 if stage > 0 and index == 0 else 1
+            projection = Conv(next(names), channels, outputs, 1, stride) if index == 0 else None
+            convs = (
+                Conv(next(names), channels, middle, 1, 1),
+                Conv(next(names), middle, middle, 3, stride),
+                Conv(next(names), middle, outputs, 1, 1),
+            )
+            blocks.append(Block(convs, projection))
+            channels = outputs
+    return Topology(stem, tuple(blocks), channels)
+
+
+def conv_node(conv: Conv, source: str, target: str, *, bias: bool = True) -> onnx.NodeProto:
+    """Return the ONNX node of a convolution; its parameters are `<name>/kernel` and `<name>/bias`."""
+    pad = conv.kernel // 2
+    return helper.make_node(
+        "Conv",
+        [source, f"{conv.name}/kernel", *([f"{conv.name}/bias"] if bias else [])],
+        [target],
+        name=f"{conv.name}/Conv2D",
+        kernel_shape=[conv.kernel, conv.kernel],
+        strides=[conv.stride, conv.stride],
+        pads=[pad, pad, pad, pad],
+    )
+
+
+def resnet50(
+    parameters: Mapping[str, tuple[Floats, Floats]], dense: tuple[Floats, Floats], width: float
+) -> onnx.ModelProto:
+    """Assemble the network.
+
+    Args:
+        parameters: Kernel [out, in, k, k] and bias [out] of each convolution, by its name.
+        dense: Kernel [features, 1001] and bias [1001] of the last layer.
+        width: As given to `topology`.
+    """
+    graph = _Graph()
+    shape = topology(width)
+    at = graph.relu(graph.conv(shape.stem, INPUT))
+    at = graph.add(
+        "MaxPool", [at], "resnet_model/max_pooling2d/MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]
+    )
+    for block in shape.blocks:
+        shortcut = graph.conv(block.projection, at) if block.projection else at
+        at = graph.relu(graph.conv(block.convs[0], at))
+        at = graph.relu(graph.conv(block.convs[1], at))
+        at = graph.relu(
+            graph.add("Add", [graph.conv(block.convs[2], at), shortcut], graph.numbered("resnet_model/add"))
+        )
+    at = graph.add("ReduceMean", [at], "resnet_model/Mean", axes=[2, 3], keepdims=0)
+    at = graph.add("MatMul", [at, "resnet_model/dense/kernel"], "resnet_model/dense/MatMul")
+    logits = graph.add("Add", [at, "resnet_model/dense/bias"], "resnet_model/dense/BiasAdd")
+    graph.add("Softmax", [logits], "softmax_tensor", axis=1)
+    graph.add("ArgMax", [logits], "ArgMax", axis=1, keepdims=0)
+    initialisers = {"resnet_model/dense/kernel": dense[0], "resnet_model/dense/bias": dense[1]}
+    for name, (kernel, bias) in parameters.items():
+        initialisers |= {f"{name}/kernel": kernel, f"{name}/bias": bias}
+    return finish(
+        graph.nodes,
+        initialisers,
+        inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, 224, 224])],
+        outputs=[
+            helper.make_tensor_value_info(CLASS_OUTPUT, TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info(SOFTMAX_OUTPUT, TensorProto.FLOAT, ["batch", CLASSES]),
+        ],
+        name="resnet50_v1.5",
+    )
+
+
+def finish(
+    nodes: list[onnx.NodeProto],
+    initialisers: Mapping[str, Floats],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    name: str,
+) -> onnx.ModelProto:
+    """Wrap nodes and parameters into a model of this module's opset and IR version."""
+    tensors = [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in initialisers.items()]
+    graph = helper.make_graph(nodes, name, inputs, outputs, tensors)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nvkit"
+    )
+
+
+class _Graph:
+    """Collects nodes; every method returns the name of the tensor that it makes."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._counts: dict[str, int] = {}
+
+    def numbered(self, name: str) -> str:
+        """Number equal names as TensorFlow does: Relu, Relu_1, Relu_2."""
+        count = self._counts.get(name, 0)
+        self._counts[name] = count + 1
+        return f"{name}_{count}" if count else name
+
+    def add(self, operator: str, sources: list[str], name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(operator, sources, [f"{name}:0"], name=name, **attributes))
+        return f"{name}:0"
+
+    def conv(self, conv: Conv, source: str) -> str:
+        target = f"{conv.name}/Conv2D:0"
+        self.nodes.append(conv_node(conv, source, target))
+        return target
+
+    def relu(self, source: str) -> str:
+        return self.add("Relu", [source], self.numbered("resnet_model/Relu"))

@@ -1,0 +1,188 @@
+"""The command line: what the notebooks do, from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nvkit.errors import ConfigError, InvalidResultError, nearest
+
+app = typer.Typer(
+    help="Reproduce NVIDIA's MLPerf Inference results. Start with: nvkit run resnet50 --profile cpu --quick",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
+_EPILOG = "Every setting of 'nvkit list settings' is a flag too, e.g. --batch-size 16 --min-duration 60000."
+
+Benchmark = Annotated[str, typer.Argument(help="benchmark, see 'nvkit list benchmarks'")]
+Profile = Annotated[str, typer.Option(help="GPU profile, see 'nvkit list profiles'")]
+ScenarioName = Annotated[str, typer.Option(help="Offline, Server, SingleStream, MultiStream, several by comma, or all")]
+ModeName = Annotated[str, typer.Option(help="performance, accuracy, both (a test each), or submission (one test)")]
+Round = Annotated[str, typer.Option(help="MLPerf Inference round whose rules hold, see 'nvkit list rounds'")]
+Quick = Annotated[bool, typer.Option("--quick", help="short durations; brands every output as not official")]
+Outputs = Annotated[str, typer.Option(help="folder of runs/ and store/ (default: outputs/ of the clone)")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="a new run folder, even if one is unfinished")]
+
+
+@app.command(context_settings=_FREE, epilog=_EPILOG)
+def run(
+    context: typer.Context,
+    benchmark: Benchmark = "resnet50",
+    profile: Profile = "cpu",
+    scenario: ScenarioName = "all",
+    mode: ModeName = "both",
+    round: Round = "v4.1",
+    quick: Quick = False,
+    outputs: Outputs = "",
+    fresh: Fresh = False,
+    require_valid: Annotated[
+        bool, typer.Option("--require-valid", help="exit with 5 if a result is INVALID or misses its accuracy target")
+    ] = False,
+) -> None:
+    """Run a whole reproduction: every stage's notebook through papermill, into one run folder.
+
+    The newest unfinished run of the same configuration is continued: finished stages are reused.
+    """
+    from nvkit.reproduce import reproduce
+
+    overrides = flags(context.args)
+    result, folder = reproduce(
+        {
+            "profile": profile,
+            "benchmark": benchmark,
+            "scenario": scenario,
+            "mode": mode,
+            "round": round,
+            "quick": quick,
+        },
+        overrides,
+        outputs,
+        fresh=fresh,
+    )
+    for table in result.tables():
+        typer.echo(f"\n{table}")
+    typer.echo(f"\nrun folder: {folder}\nreport:     {folder / '60_report.ipynb'}")
+    if require_valid and (problems := result.problems()):
+        raise InvalidResultError(" ".join(problems), f"See {folder / '60_report.ipynb'}.")
+
+
+def _stage_command(name: str, doc: str) -> None:
+    def command(
+        context: typer.Context,
+        benchmark: Benchmark = "resnet50",
+        profile: Profile = "cpu",
+        scenario: ScenarioName = "all",
+        mode: ModeName = "both",
+        round: Round = "v4.1",
+        quick: Quick = False,
+        outputs: Outputs = "",
+        fresh: Fresh = False,
+    ) -> None:
+        import nvkit
+
+        config = nvkit.configure(profile, benchmark, scenario, mode, round, quick, overrides=flags(context.args))
+        folder = nvkit.open_run(config, outputs)
+        typer.echo(str(getattr(nvkit.stages, name)(config, folder, fresh=fresh)))
+        typer.echo(f"\nrun folder: {folder.path}")
+
+    command.__doc__ = doc
+    app.command(name, context_settings=_FREE, epilog=_EPILOG)(command)
+
+
+_stage_command("setup", "Find, download or make the data set and the model.")
+_stage_command("preprocess", "Preprocess the data set (and what comes before it).")
+_stage_command("calibrate", "Find activation ranges and quantise (and what comes before it).")
+_stage_command("build", "Build the engines (and what comes before it).")
+_stage_command("report", "Report on the newest run of this configuration (and do what is missing).")
+
+
+@app.command(context_settings=_FREE, epilog=_EPILOG)
+def explain(
+    context: typer.Context,
+    benchmark: Annotated[str, typer.Option(help="benchmark")] = "resnet50",
+    profile: Profile = "cpu",
+    scenario: ScenarioName = "all",
+    round: Round = "v4.1",
+    quick: Quick = False,
+    everything: Annotated[bool, typer.Option("--all", help="also show values that nothing sets")] = False,
+) -> None:
+    """Show every value with the file, key and layer that set it and what it overrode."""
+    from nvkit.config import resolve
+
+    config = resolve(profile, benchmark, scenario, round=round, quick=quick, overrides=flags(context.args))
+    for name in config.scenarios:
+        typer.echo(f"{config.table(name, everything=everything)}\n")
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="profiles, benchmarks, scenarios, rounds or settings")] = "",
+) -> None:
+    """List profiles, benchmarks, scenarios, rounds and settings."""
+    from nvkit.catalogue import CATALOGUE
+
+    if what and what not in CATALOGUE:
+        raise ConfigError(f"There is no list of '{what}'.", nearest(what, CATALOGUE))
+    for name, make in CATALOGUE.items():
+        if what == name or (not what and name != "settings"):
+            typer.echo(f"{make()}\n")
+
+
+@app.command()
+def doctor(
+    outputs: Outputs = "",
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the real data set")] = None,
+) -> None:
+    """Say what this machine has and lacks, and how to get it."""
+    from nvkit.doctor import checkup, table
+    from nvkit.runs import outputs_folder
+
+    typer.echo(str(table(checkup(Path(outputs) if outputs else outputs_folder(), data_dir))))
+
+
+@app.command()
+def bench(
+    reference: Annotated[
+        Path | None, typer.Option(help="checkout of mlcommons/inference, to measure its harness beside ours")
+    ] = None,
+    only: Annotated[str, typer.Option(help="offline, server, preprocess, notebooks, reference; several by comma")] = "",
+    repeat: Annotated[int, typer.Option(help="runs of each", min=1)] = 1,
+) -> None:
+    """Measure nvkit against what it stands on: ratios taken side by side in one run."""
+    from nvkit.bench import bench as measure
+
+    for table in measure(reference, only, repeat):
+        typer.echo(f"{table}\n")
+
+
+def flags(arguments: list[str]) -> dict[str, Any]:
+    """Read `--batch-size 16`, `--batch_size=16` and bare `--use-graphs` as settings.
+
+    Raises:
+        ConfigError: not a flag, or a setting that does not exist.
+    """
+    from nvkit.config import Settings
+
+    known = set(Settings.model_fields)
+    values: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        key = name.replace("-", "_")
+        if not word.startswith("--") or key not in known:
+            raise ConfigError(f"There is no flag or setting '{word}'.", nearest(key, known))
+        if equals:
+            values[key] = value
+        elif Settings.model_fields[key].annotation is bool and (not rest or rest[0].startswith("--")):
+            values[key] = True
+        elif rest:
+            values[key] = rest.pop(0)
+        else:
+            raise ConfigError(f"{word} needs a value.", f"It is: {Settings.model_fields[key].description}.")
+    return values

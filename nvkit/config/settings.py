@@ -1,0 +1,179 @@
+"""Every setting that nvkit knows, with its type, unit, default and where it applies.
+
+Names are LoadGen's and NVIDIA's own (`gpu_copy_streams`, `server_target_qps`, ...), so that a value can be looked up
+in either. `None` means: not set, the backend or LoadGen decides. One `Settings` object belongs to one scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+_TRT = ("tensorrt",)
+_BERT = ("bert-99", "bert-99.9")
+_DLRM = ("dlrm-99", "dlrm-99.9", "dlrm-v2-99", "dlrm-v2-99.9")
+_RNNT = ("rnnt",)
+_VISION = ("resnet50", "retinanet")
+
+
+def _knob(
+    default: Any,
+    description: str,
+    *,
+    scenarios: Sequence[str] = (),
+    benchmarks: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    **bounds: Any,
+) -> Any:
+    """Declare a setting; the three lists say where it applies, empty meaning everywhere."""
+    applies: dict[str, Any] = {"scenarios": list(scenarios), "benchmarks": list(benchmarks), "backends": list(backends)}
+    return Field(default, description=description, json_schema_extra=applies, **bounds)
+
+
+def _gpu(default: Any, description: str, **where: Any) -> Any:
+    return _knob(default, description, backends=_TRT, **where)
+
+
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+
+
+class Settings(BaseModel):
+    """The resolved values of one benchmark and scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # data and model
+    data_dir: Path | None = _knob(None, "folder of the real data set; generated data without it")
+    model_path: Path | None = _knob(None, "the fp32 ONNX file; synthetic weights without it")
+    download_model: bool = _knob(False, "download the reference model")
+    data_seed: int = _knob(20241, "seed of generated data and synthetic weights", ge=0)
+    generated_images: int = _knob(1024, "images of the generated validation set", ge=16)
+    generated_calibration_images: int = _knob(64, "images of the generated calibration set", ge=4)
+    generated_fit_images: int = _knob(480, "generated images that the final layer is fitted on", ge=16)
+    synthetic_width: float = _knob(1.0, "channels of the synthetic model relative to the true one", gt=0, le=1)
+    allow_bad_images: int = _knob(0, "unreadable images that preprocessing may leave out", ge=0)
+
+    # calibration
+    calibration_method: Literal["entropy", "max", "percentile"] = _knob("entropy", "how ranges are chosen")
+    calibration_percentile: float = _knob(99.99, "share of values inside the range, percent", gt=50, le=100)
+    calibration_samples: int = _knob(500, "calibration images used at most", ge=1)
+    accuracy_check_samples: int = _knob(256, "validation images on which fp32 and int8 are compared", ge=1)
+    calibration_cache: Path | None = _knob(None, "NVIDIA calibration cache to take the ranges from")
+
+    # engine
+    backend: Literal["onnxruntime", "tensorrt", "null"] = _knob("onnxruntime", "what runs the engine")
+    precision: Precision = _knob("int8", "precision of the engine")
+    input_dtype: Literal["fp32", "fp16", "int8", "int32"] = _knob("fp32", "type of the preprocessed input")
+    input_format: Literal["linear", "chw4", "chw32"] = _gpu("linear", "memory layout of the input")
+    batch_size: int = _knob(1, "samples in one inference at most", ge=1)
+    slots: int = _knob(1, "batches in flight", ge=1, backends=("onnxruntime", "null"))
+    threads: int | None = _knob(
+        None, "threads of one inference; cores / slots if unset", ge=1, backends=("onnxruntime",)
+    )
+    gpu_copy_streams: int = _gpu(1, "CUDA copy streams, one optimisation profile each", ge=1)
+    gpu_inference_streams: int = _gpu(1, "CUDA inference streams", ge=1)
+    use_graphs: bool = _gpu(False, "launch through CUDA graphs")
+    workspace_size: int | None = _gpu(None, "bytes of builder workspace", ge=0)
+    active_sms: int | None = _gpu(None, "percent of the SMs active while building", ge=1, le=100)
+    disable_beta1_smallk: bool = _gpu(False, "leave the small-tile fusions of residual layers off", benchmarks=_VISION)
+    use_small_tile_gemm_plugin: bool = _gpu(False, "use SmallTileGEMM_TRT", benchmarks=(*_BERT, *_DLRM))
+    energy_aware_kernels: bool = _gpu(False, "prefer kernels that save power")
+    nms_type: Literal["efficientnms", "nmsopt", "nmspva"] | None = _gpu(None, "NMS plugin", benchmarks=("retinanet",))
+    start_from_device: bool = _gpu(False, "samples are staged in GPU memory")
+    end_on_device: bool = _gpu(False, "responses stay in GPU memory")
+    run_infer_on_copy_streams: bool = _gpu(False, "infer on the copy streams")
+    use_direct_host_access: bool = _gpu(False, "unified memory of Jetson boards")
+    eviction_last: float | None = _gpu(None, "share of the L2 cache that persists", ge=0, le=1)
+    dla_batch_size: int | None = _gpu(None, "batch size on a DLA", ge=1, scenarios=("Offline",), benchmarks=_VISION)
+    dla_copy_streams: int | None = _gpu(None, "DLA copy streams", ge=1, scenarios=("Offline",), benchmarks=_VISION)
+    dla_inference_streams: int | None = _gpu(
+        None, "DLA inference streams", ge=1, scenarios=("Offline",), benchmarks=_VISION
+    )
+    dla_core: int | None = _gpu(None, "DLA core to build for", ge=0, scenarios=("Offline",), benchmarks=_VISION)
+    max_dlas: int | None = _gpu(None, "DLAs used at most", ge=0, benchmarks=_VISION)
+
+    # harness
+    deque_timeout_usec: int = _knob(0, "time a batch waits for more samples", ge=0, scenarios=("Server", "Offline"))
+    use_deque_limit: bool = _gpu(False, "take at most one batch from the queue at a time")
+    use_cuda_thread_per_device: bool = _gpu(False, "a launch thread for each GPU")
+    use_batcher_thread_per_device: bool = _gpu(False, "a batcher thread for each GPU")
+    complete_threads: int | None = _gpu(None, "completion threads for each GPU", ge=1)
+    use_same_context: bool = _gpu(False, "one execution context for all copy streams")
+    assume_contiguous: bool = _gpu(False, "samples of a query lie side by side")
+    warmup_duration: float = _knob(1.0, "seconds of inference before the test", ge=0)
+    trace_samples: int = _knob(
+        200_000, "LoadGen's trace (raw latencies) is kept for tests of at most so many expected samples", ge=0
+    )
+
+    # BERT, DLRM and RNN-T
+    bert_opt_seqlen: int | None = _gpu(None, "sequence length that the engine is optimised for", benchmarks=_BERT)
+    graphs_max_seqlen: int | None = _gpu(None, "longest sequence with a CUDA graph", benchmarks=_BERT)
+    soft_drop: float | None = _gpu(None, "share of sequences not deferred", scenarios=("Server",), benchmarks=_BERT)
+    use_fp8: bool = _gpu(False, "FP8 where the network has it", benchmarks=_BERT)
+    check_contiguity: bool = _gpu(False, "do not copy inputs that lie side by side", benchmarks=_DLRM)
+    embedding_weights_on_gpu_part: float | None = _gpu(
+        None, "share of the embeddings in GPU memory", ge=0, le=1, benchmarks=_DLRM
+    )
+    gpu_num_bundles: int | None = _gpu(None, "event and buffer bundles for each GPU", ge=1, benchmarks=_DLRM)
+    max_pairs_per_staging_thread: int | None = _gpu(None, "pairs one staging thread copies", ge=1, benchmarks=_DLRM)
+    num_staging_batches: int | None = _gpu(None, "staging batches", ge=1, benchmarks=_DLRM)
+    num_staging_threads: int | None = _gpu(None, "staging threads", ge=1, benchmarks=_DLRM)
+    output_padding_granularity: int | None = _gpu(None, "padding of the interaction output", ge=1, benchmarks=_DLRM)
+    use_jemalloc: bool = _gpu(False, "preload jemalloc", benchmarks=_DLRM)
+    audio_batch_size: int | None = _gpu(None, "batch of audio preprocessing", ge=1, benchmarks=_RNNT)
+    audio_buffer_num_lines: int | None = _gpu(None, "audio samples in flight", ge=1, benchmarks=_RNNT)
+    audio_fp16_input: bool = _gpu(False, "raw audio in fp16", benchmarks=_RNNT)
+    dali_batches_issue_ahead: int | None = _gpu(None, "batches copied ahead", ge=1, benchmarks=_RNNT)
+    dali_pipeline_depth: int | None = _gpu(None, "sub-batches in the audio pipeline", ge=1, benchmarks=_RNNT)
+    disable_encoder_plugin: bool = _gpu(False, "do without RNNTEncoderPlugin", benchmarks=_RNNT)
+    nobatch_sorting: bool = _gpu(False, "do not sort a batch by length", benchmarks=_RNNT)
+    num_warmups: int | None = _gpu(None, "warm-up samples", ge=-1, benchmarks=_RNNT)
+
+    # LoadGen
+    min_duration: int = _knob(600_000, "shortest test, ms", ge=0)
+    max_duration: int = _knob(0, "longest test, ms; 0 for no limit", ge=0)
+    min_query_count: int = _knob(100, "fewest queries; in Offline fewest samples", ge=1)
+    max_query_count: int = _knob(0, "most queries; 0 for no limit", ge=0)
+    performance_sample_count: int = _knob(1024, "samples staged for a performance test", ge=1)
+    offline_expected_qps: float = _knob(1.0, "expected samples/s", gt=0, scenarios=("Offline",))
+    server_target_qps: float = _knob(1.0, "arriving queries/s", gt=0, scenarios=("Server",))
+    server_target_latency_ns: int = _knob(100_000_000, "latency limit, ns", gt=0, scenarios=("Server",))
+    server_target_latency_percentile: float = _knob(
+        0.99, "share of queries within the limit", gt=0, lt=1, scenarios=("Server",)
+    )
+    server_coalesce_queries: bool = _knob(False, "overdue queries in one callback", scenarios=("Server",))
+    server_num_issue_query_threads: int = _gpu(0, "LoadGen issue threads", ge=0, scenarios=("Server",))
+    single_stream_expected_latency_ns: int = _knob(1_000_000, "expected latency, ns", gt=0, scenarios=("SingleStream",))
+    single_stream_target_latency_percentile: float = _knob(
+        0.9, "percentile reported", gt=0, lt=1, scenarios=("SingleStream",)
+    )
+    multi_stream_expected_latency_ns: int = _knob(8_000_000, "expected latency, ns", gt=0, scenarios=("MultiStream",))
+    multi_stream_target_latency_percentile: float = _knob(
+        0.99, "percentile reported", gt=0, lt=1, scenarios=("MultiStream",)
+    )
+    multi_stream_samples_per_query: int = _knob(8, "samples in a query", ge=1, scenarios=("MultiStream",))
+    sample_concatenate_permutation: bool = _knob(False, "issue every sample equally often")
+    qsl_rng_seed: int = _knob(0, "seed of the performance set", ge=0, lt=2**64)
+    sample_index_rng_seed: int = _knob(0, "seed of the sample order", ge=0, lt=2**64)
+    schedule_rng_seed: int = _knob(0, "seed of the arrivals", ge=0, lt=2**64)
+    test05_qsl_rng_seed: int | None = _knob(None, "the same seeds for TEST05", ge=0, lt=2**64)
+    test05_sample_index_rng_seed: int | None = _knob(None, "the same seeds for TEST05", ge=0, lt=2**64)
+    test05_schedule_rng_seed: int | None = _knob(None, "the same seeds for TEST05", ge=0, lt=2**64)
+
+
+def field(key: str) -> FieldInfo:
+    """Return the declaration of a setting (KeyError if there is none of this name)."""
+    return Settings.model_fields[key]
+
+
+def not_applicable(key: str, *, backend: str, benchmark: str, scenario: str) -> str | None:
+    """Say why a setting has no effect here, or None if it has one."""
+    applies: Any = field(key).json_schema_extra
+    for noun, value in (("backends", backend), ("benchmarks", benchmark), ("scenarios", scenario)):
+        if applies[noun] and value not in applies[noun]:
+            return f"it belongs to {noun} {', '.join(applies[noun])}; this is {value}"
+    return None

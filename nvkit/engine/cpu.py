@@ -1,0 +1,22 @@
+"""Which CPU this is: engines laid out for one CPU's instructions must not be taken for another's."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@functools.lru_cache(maxsize=1)
+def cpu_identity() -> dict[str, str]:
+    """Return the model name and a digest of the instruction-set flags of the first processor."""
+    fields: dict[str, str] = {}
+    if _CPUINFO.is_file():
+        first = _CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    flags = " ".join(sorted((fields.get("flags") or fields.get("Features") or platform.machine()).split()))
+    return {"cpu": name, "cpu_flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}

@@ -1,0 +1,175 @@
+"""Starts the measured child, shows its progress, and makes a finished folder or an error of whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nvkit
+from nvkit.benchmarks.base import SampleSet
+from nvkit.config.settings import Settings
+from nvkit.errors import ConfigError, HarnessError, disk_errors
+from nvkit.harness.settings import expected_samples
+from nvkit.progress import tqdm
+from nvkit.store import write_json, write_text
+
+_PARTIAL = "PARTIAL.txt"
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """One LoadGen test.
+
+    Attributes:
+        implementation: Folder below nvkit/benchmarks/, for encoding responses.
+        scenario: LoadGen's name of the scenario.
+        mode: "performance", "accuracy" or "submission".
+        settings: Resolved values.
+        engine: Folder of the engine.
+        samples: Preprocessed samples.
+    """
+
+    __test__ = False  # the name is the field's term, not a pytest class
+
+    implementation: str
+    scenario: str
+    mode: str
+    settings: Settings
+    engine: Path
+    samples: SampleSet
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the child reads."""
+        return {
+            "implementation": self.implementation,
+            "scenario": self.scenario,
+            "mode": self.mode,
+            "settings": self.settings.model_dump(mode="json"),
+            "engine": str(self.engine),
+            "samples": {**asdict(self.samples), "arrays": {n: str(p) for n, p in self.samples.arrays.items()}},
+        }
+
+
+def refuse_audit_config(folder: Path) -> None:
+    """Refuse to measure where an audit.config lies: LoadGen's own rule is to let it override every setting.
+
+    Raises:
+        ConfigError: there is one in `folder`.
+    """
+    if (folder / "audit.config").exists():
+        raise ConfigError(
+            f"An audit.config lies in {folder}; LoadGen would let it override the settings of the test.",
+            "Move or delete it. Compliance tests get theirs from nvkit, never from the working directory.",
+        )
+
+
+def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Run one test in a child process; its logs are in `folder` when this returns.
+
+    While it runs, and if it fails, they are in `<folder>.partial` beside a note that says so.
+
+    Args:
+        spec: The test.
+        folder: Where LoadGen's logs go; must not exist.
+        started: Called with the process id of the child.
+
+    Returns:
+        What the child says of itself: samples completed, seconds, ...
+
+    Raises:
+        HarnessError: the child failed, was killed, or left no complete log.
+        DiskFullError: no space for the logs.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    with disk_errors(folder):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
+        write_json(partial / "spec.json", spec.to_json())
+        with (partial / "console.txt").open("wb") as console:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "nvkit.harness", str((partial / "spec.json").resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=console,
+                cwd=partial,
+                env={**os.environ, "PYTHONPATH": _python_path()},
+                text=True,
+            )
+            if started:
+                started(child.pid)
+            try:
+                _show_progress(child, spec)
+                code = child.wait()
+            except BaseException:
+                child.send_signal(signal.SIGINT)
+                child.wait()
+                raise
+        if code != 0:
+            raise _failure(code, partial)
+        report: dict[str, Any] = json.loads((partial / "child.json").read_text(encoding="utf-8"))
+        _require_complete_log(partial)
+        (partial / _PARTIAL).unlink()
+        os.replace(partial, folder)
+    return report
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(Path(nvkit.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
+
+
+def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
+    by_samples = spec.mode == "accuracy" or spec.scenario == "Offline"
+    if by_samples:
+        total = spec.samples.count if spec.mode == "accuracy" else expected_samples(spec.settings, spec.scenario)
+    else:
+        total = spec.settings.min_duration // 1000
+    name = f"{spec.scenario} {spec.mode}"
+    assert child.stdout is not None
+    with tqdm(total=total, desc=name, unit="sample" if by_samples else "s") as bar:
+        for line in child.stdout:
+            try:
+                said = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # something a library printed
+            if said.get("phase") == "testing":
+                position = said["completed"] if by_samples else int(said["seconds"])
+                bar.set_description(name, refresh=False)
+                bar.set_postfix_str("" if by_samples else f"{said['completed']} samples", refresh=False)
+                bar.update(min(position, total) - bar.n)
+            else:
+                bar.set_description(f"{name}: {said.get('phase', '')}")
+
+
+def _failure(code: int, partial: Path) -> HarnessError:
+    try:
+        said = json.loads((partial / "error.json").read_text(encoding="utf-8"))
+        return HarnessError(f"The test failed: {said['what']}", said["fix"] or f"See {partial / 'console.txt'}.")
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    again = "The same command continues with this test; what was finished before is kept."
+    if code < 0:
+        name = signal.Signals(-code).name
+        why = " The kernel does this when memory runs out (see dmesg)." if -code == signal.SIGKILL else ""
+        return HarnessError(
+            f"The measured child was killed by {name} in mid-test; its logs are partial ({partial}).{why}", again
+        )
+    tail = (partial / "console.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+    return HarnessError(f"The measured child ended with exit code {code}: {' '.join(tail)}", f"See {partial}. {again}")
+
+
+def _require_complete_log(folder: Path) -> None:
+    summary, detail = folder / "mlperf_log_summary.txt", folder / "mlperf_log_detail.txt"
+    if not (summary.exists() and detail.exists() and detail.stat().st_size and summary.stat().st_size):
+        raise HarnessError(
+            f"LoadGen left no complete log in {folder}.", "Is the disk full or the folder not writable? Then run again."
+        )

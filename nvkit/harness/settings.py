@@ -1,0 +1,90 @@
+"""`Settings` to LoadGen's TestSettings and LogSettings.
+
+Every value is set as an attribute, so that nothing depends on the mlperf.conf that is compiled into the installed
+LoadGen (that of one round) and all origins stay known.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from nvkit.config.settings import Settings
+
+_SCENARIO_KEYS = {
+    "Offline": ("offline_expected_qps",),
+    "Server": (
+        "server_target_qps",
+        "server_target_latency_ns",
+        "server_target_latency_percentile",
+        "server_coalesce_queries",
+    ),
+    "SingleStream": ("single_stream_expected_latency_ns", "single_stream_target_latency_percentile"),
+    "MultiStream": (
+        "multi_stream_expected_latency_ns",
+        "multi_stream_target_latency_percentile",
+        "multi_stream_samples_per_query",
+    ),
+}
+_COMMON_KEYS = (
+    "min_query_count",
+    "max_query_count",
+    "sample_concatenate_permutation",
+    "qsl_rng_seed",
+    "sample_index_rng_seed",
+    "schedule_rng_seed",
+)
+LOADGEN_MODES = {"performance": "PerformanceOnly", "accuracy": "AccuracyOnly", "submission": "SubmissionRun"}
+_ACCURACY_SECONDS = 10.0
+
+
+def expected_samples(settings: Settings, scenario: str) -> int:
+    """Estimate how many samples a performance test issues."""
+    seconds = settings.min_duration / 1000
+    if scenario == "Offline":
+        return max(settings.min_query_count, math.ceil(1.1 * seconds * settings.offline_expected_qps))
+    if scenario == "Server":
+        return max(settings.min_query_count, math.ceil(seconds * settings.server_target_qps))
+    if scenario == "SingleStream":
+        return max(settings.min_query_count, math.ceil(seconds * 1e9 / settings.single_stream_expected_latency_ns))
+    queries = max(settings.min_query_count, math.ceil(seconds * 1e9 / settings.multi_stream_expected_latency_ns))
+    return queries * settings.multi_stream_samples_per_query
+
+
+def test_settings(settings: Settings, scenario: str, mode: str, sample_count: int) -> Any:
+    """Return LoadGen's TestSettings for one test.
+
+    In accuracy mode LoadGen spaces Server queries by the target rate although nothing is timed; the rate is raised so
+    that the whole set is issued within seconds.
+
+    Args:
+        settings: Resolved values.
+        scenario: LoadGen's name of the scenario.
+        mode: "performance", "accuracy" or "submission".
+        sample_count: Samples in the whole set.
+    """
+    import mlperf_loadgen as lg
+
+    test = lg.TestSettings()
+    test.scenario = getattr(lg.TestScenario, scenario)
+    test.mode = getattr(lg.TestMode, LOADGEN_MODES[mode])
+    test.min_duration_ms = settings.min_duration
+    test.max_duration_ms = settings.max_duration
+    for key in (*_COMMON_KEYS, *_SCENARIO_KEYS[scenario]):
+        setattr(test, key, getattr(settings, key))
+    if mode == "accuracy" and scenario == "Server":
+        test.server_target_qps = max(settings.server_target_qps, sample_count / _ACCURACY_SECONDS)
+    return test
+
+
+def log_settings(folder: Path, *, trace: bool) -> Any:
+    """Return LoadGen's LogSettings: files into `folder`, nothing on stdout."""
+    import mlperf_loadgen as lg
+
+    output = lg.LogOutputSettings()
+    output.outdir = str(folder)
+    log = lg.LogSettings()
+    log.log_output = output
+    log.enable_trace = trace
+    return log

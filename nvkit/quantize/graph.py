@@ -1,0 +1,169 @@
+"""Reading an ONNX network and finding the tensors that an int8 network quantises."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nvkit.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Per-channel Q/DQ needs the `axis` attribute that came with this opset.
+MIN_OPSET = 13
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_COMBINING = frozenset({"Add", "Sum", "Concat", "Mul"})
+_POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"})
+_NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax"})
+_SIGN_KEEPING = _POOLING | {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout"}
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file, with initialisers as constants.
+
+    Files of IR version 3 list every weight among the graph inputs too, which makes weights something a caller may
+    replace and so keeps runtimes from folding them; they are taken off that list.
+
+    Raises:
+        ModelError: the file is missing, truncated, or not ONNX.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist.", "Give the path of an ONNX file.")
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:
+        raise _broken(path, error) from error
+    if not model.graph.node:
+        raise _broken(path, "it holds no graph")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, 4)
+    return model
+
+
+def prepare(path: Path) -> onnx.ModelProto:
+    """Return the network that ranges are observed on and Q/DQ is put into.
+
+    It is the fp32 network at opset 13 or later, with constants folded and batch normalisation merged into the
+    convolutions (ONNX Runtime's basic optimisations, which keep standard operators and tensor names), and with
+    the shapes of all tensors.
+
+    Raises:
+        ModelError: the file is not a valid ONNX network.
+    """
+    import onnx
+    import onnxruntime
+
+    model = load_model(path)
+    try:
+        if _opset(model) < MIN_OPSET:
+            model = onnx.version_converter.convert_version(model, MIN_OPSET)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        with tempfile.TemporaryDirectory(prefix="nvkit-") as folder:
+            target = Path(folder) / "prepared.onnx"
+            options.optimized_model_filepath = str(target)
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return onnx.shape_inference.infer_shapes(onnx.load(str(target)))
+    except Exception as error:
+        raise _broken(path, error) from error
+
+
+def quantizable(model: onnx.ModelProto) -> list[str]:
+    """Return the activations that an int8 network quantises, in network order.
+
+    These are the inputs of convolutions and matrix products, and those of additions, concatenations and poolings
+    that lie before one. What comes after the last weighted layer stays float, so logits keep their resolution;
+    that layer is a thousandth of a ResNet-50's work. A tensor between a layer and its ReLU is left out, because
+    both runtimes compute the pair as one.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    floats = _float_tensors(model)
+    inner: set[str] = set()  # tensors with a weighted layer somewhere after them
+    wanted: set[str] = set()
+    for node in reversed(model.graph.node):
+        weighted = node.op_type in WEIGHTED
+        reaches = weighted or any(name in inner for name in node.output)
+        if not reaches:
+            continue
+        inner.update(node.input)
+        if weighted or node.op_type in _COMBINING | _POOLING:
+            inputs = [name for name in node.input if name and name not in constants]
+            if weighted and node.op_type != "MatMul":
+                inputs = inputs[:1]
+            wanted.update(name for name in inputs if name in floats)
+    order = [value.name for value in model.graph.input] + [n for node in model.graph.node for n in node.output]
+    return [name for name in dict.fromkeys(order) if name in wanted]
+
+
+def keep_output(model: onnx.ModelProto, output: str, path: Path) -> None:
+    """Make `output` the only graph output and drop the nodes that only others need (ONNX Runtime runs them all).
+
+    Raises:
+        ModelError: the network of `path` has no such output.
+    """
+    outputs = {value.name: value for value in model.graph.output}
+    if output not in outputs:
+        raise ModelError(f"{path} has no output '{output}'.", nearest(output, outputs))
+    kept = outputs[output]
+    del model.graph.output[:]
+    model.graph.output.append(kept)
+    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
+        return  # branches and loops read tensors that are not among their node's inputs
+    needed = {output}
+    nodes = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    if len(nodes) < len(model.graph.node):
+        nodes = [copy.deepcopy(node) for node in reversed(nodes)]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+
+def non_negative(model: onnx.ModelProto) -> set[str]:
+    """Return the tensors that cannot be negative, whatever the input: ReLUs and what only moves or averages them."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _NON_NEGATIVE or (node.op_type in _SIGN_KEEPING and node.input and node.input[0] in found):
+            found.update(node.output)
+    return found
+
+
+def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    """Map each tensor to the nodes that read it."""
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    return readers
+
+
+def _float_tensors(model: onnx.ModelProto) -> set[str]:
+    values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
+    return {value.name for value in values if value.type.tensor_type.elem_type == 1}
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def _broken(path: Path, reason: Any) -> ModelError:
+    size = path.stat().st_size
+    first = str(reason).strip().splitlines()[0][:200] if str(reason).strip() else type(reason).__name__
+    return ModelError(
+        f"{path} ({size:,} bytes) is not a usable ONNX network: {first}.",
+        "It may be truncated: compare its size and checksum with the source and fetch it again.",
+    )

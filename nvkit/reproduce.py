@@ -1,0 +1,54 @@
+"""A whole reproduction: every stage's notebook, through papermill, into one run folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nvkit
+from nvkit.harness import refuse_audit_config
+from nvkit.notebooks import STAGES, execute, notebooks_folder
+from nvkit.runs import RunFolder, StageResult, open_run
+from nvkit.stages.report import ReportResult
+
+
+def reproduce(
+    names: Mapping[str, Any], overrides: Mapping[str, Any], outputs: str = "", *, fresh: bool = False
+) -> tuple[ReportResult, Path]:
+    """Execute the notebooks of all stages, continuing the newest unfinished run of the same configuration.
+
+    Args:
+        names: Arguments of `nvkit.configure`: profile, benchmark, scenario, mode, round, quick.
+        overrides: Setting to value.
+        outputs: Folder of runs/ and store/; the clone's own if empty.
+        fresh: Begin a new run folder even if one is unfinished.
+
+    Returns:
+        The report and the run folder.
+
+    Raises:
+        NvkitError: whatever a stage raised; a killed kernel is a NotebookError.
+    """
+    refuse_audit_config(Path.cwd())
+    values = {**overrides, **{key: str(Path(overrides[key]).resolve()) for key in _PATHS if key in overrides}}
+    config = nvkit.configure(**names, overrides=values)
+    run = open_run(config, outputs)
+    if fresh or run.complete:
+        run = open_run(config, outputs, new=True)
+    _say(f"{config.title}, profile {config.profile}, round {config.round}: {', '.join(config.scenarios)}")
+    _say(f"run folder {run.path}")
+    parameters = {**names, "overrides": values, "outputs": str(run.path.parent.parent), "run_dir": str(run.path)}
+    for number, (stage, notebook) in enumerate(STAGES, start=1):
+        executed = run.path / notebook
+        label = f"[{number}/{len(STAGES)}] {stage}"
+        if executed.exists() and (done := finished(run, stage)):
+            _say(f"{label}: {done.headline().removeprefix(stage + ': ')}")
+            continue
+        _say(label)
+        execute(notebooks_folder() / notebook, executed, parameters, cwd=run.path)
+        _say(f"{label}: {_result(run, stage).headline().removeprefix(stage + ': ')}")
+    return nvkit.stages.report(config, run), run.path
+'''
+'''

@@ -1,0 +1,183 @@
+"""Report: the results, how far they can be trusted, and how they compare with published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nvkit.config import RunConfig, parameters_folder
+from nvkit.results.loadgen_log import read_detail
+from nvkit.results.published import FILE_NAME, Comparison, comparison_table, load, nearest
+from nvkit.results.raw_log import TRACE_FILE, read_trace
+from nvkit.results.summary import TestSummary, results_table
+from nvkit.runs import RunFolder, StageResult
+from nvkit.stages.run import TestResult, run
+from nvkit.stages.setup import SetupResult, setup
+from nvkit.tables import Table
+
+
+class ReportResult(StageResult):
+    """The whole reproduction in one result.
+
+    Attributes:
+        tests: As of the run stage.
+        comparisons: Each official figure beside the nearest published one.
+        target: Accuracy that the closed division asks for.
+        reference: Accuracy of the fp32 reference on the real data set.
+    """
+
+    tests: tuple[TestResult, ...]
+    comparisons: tuple[Comparison, ...]
+    target: float
+    reference: float
+
+    @property
+    def summaries(self) -> list[TestSummary]:
+        """The tests' summaries."""
+        return [test.summary for test in self.tests]
+
+    def problems(self) -> list[str]:
+        """Return why the results do not count: INVALID tests and accuracy below the target."""
+        invalid = [f"{s.scenario} ({s.mode}) is INVALID." for s in self.summaries if not s.verdict.valid]
+        missed = [
+            f"{s.scenario}: {s.accuracy['metric']} {s.accuracy['value']:.6g} is below the target {self.target:.6g}."
+            for s in self.summaries
+            if s.accuracy and s.accuracy["value"] < self.target
+        ]
+        return invalid + missed
+
+    def tables(self) -> list[Any]:
+        """Return results, accuracy, comparison, departures from the rules, and the check of the percentiles."""
+        tables = [results_table(self.summaries)]
+        if scores := [s for s in self.summaries if s.accuracy]:
+            tables.append(self._accuracy(scores))
+        if self.comparisons:
+            tables.append(comparison_table(self.comparisons))
+        departures = [[s.scenario, s.mode, r.what, r.change] for s in self.summaries for r in s.departures]
+        if departures:
+            headings = ["scenario", "mode", "departs from the round", "to follow it"]
+            tables.append(Table(headings, departures, "Not as the round's rules ask"))
+        return tables
+
+    def checks(self) -> Table:
+        """Return LoadGen's own percentiles beside those recomputed from the raw latencies."""
+        rows = [
+            [summary.scenario, check.name, check.loadgen, check.ours, check.equal]
+            for summary in self.summaries
+            for check in summary.checks
+        ]
+        untraced = [s.scenario for s in self.summaries if s.metric and not s.checks]
+        notes = [f"Not recomputed, because the run was too long for LoadGen's trace: {', '.join(untraced)}."]
+        headings = ["scenario", "figure", "LoadGen ns", "recomputed ns", "equal"]
+        return Table(headings, rows, "LoadGen's percentiles, recomputed from raw latencies", notes if untraced else [])
+
+    def figures(self) -> dict[str, Any]:
+        """Return the plots of all tests that have a trace."""
+        return plots(self.folder, self.tests, " · ".join(self.notes))
+
+    def _accuracy(self, scores: Sequence[TestSummary]) -> Table:
+        rows = []
+        for summary in scores:
+            score: Any = summary.accuracy
+            reached = score["value"] >= self.target
+            rows.append([summary.scenario, score["metric"], score["value"], self.target, reached, score["count"]])
+        headings = ["scenario", "metric", "accuracy", "target", "reached", "samples"]
+        basis = (
+            f"The target is the closed division's, for the reference weights ({self.reference}) on the real data set."
+        )
+        return Table(headings, rows, "Accuracy", [basis, *self.notes])
+
+
+def report(config: RunConfig, run_folder: RunFolder, *, fresh: bool = False) -> ReportResult:
+    """Compare the results with published ones and write the plots into the run folder as PNG and SVG.
+
+    Raises:
+        LogError: the raw logs of a finished test are gone or damaged.
+    """
+    first, results = setup(config, run_folder), run(config, run_folder)
+
+    def work() -> ReportResult:
+        from nvkit.results.plot_style import save
+
+        brand = " · ".join(results.notes)
+        for name, figure in plots(run_folder.path, results.tests, brand).items():
+            save(figure, run_folder.path / "plots", name)
+        return ReportResult(
+            tests=results.tests,
+            comparisons=tuple(_comparisons(config, first, results.tests)),
+            target=config.rules.accuracy_target,
+            reference=config.rules.reference_accuracy,
+            notes=results.notes,
+        )
+
+    return run_folder.stage(
+        ReportResult, "report", {"run": results.key, "finished": results.finished}, work, fresh=fresh
+    )
+
+
+def _comparisons(config: RunConfig, first: SetupResult, tests: Sequence[TestResult]) -> list[Comparison]:
+    published = load(parameters_folder() / FILE_NAME)
+    gpus = first.system.gpus if config.device.kind == "gpu" else ()
+    found = []
+    for test in tests:
+        summary, metric = test.summary, test.summary.metric
+        if metric is None:
+            continue
+        comparison = nearest(
+            published,
+            config.benchmark,
+            summary.scenario,
+            config.round,
+            gpus[0].name if gpus else None,
+            ours=metric,
+            accelerators=len(gpus),
+            framework=config.scenarios[summary.scenario].backend,
+            loadgen_version=summary.loadgen_version,
+            notes=summary.notes,
+        )
+        if comparison:
+            found.append(comparison)
+    return found
+
+
+def plots(folder: Path, tests: Sequence[TestResult], brand: str) -> dict[str, Any]:
+    """Return file name to Figure for the tests of a run folder; tests without a trace have none.
+
+    Offline has one query, so its latencies only say when the samples were done: it gets progress and throughput.
+    """
+    from nvkit.results import plots as draw
+
+    limits: dict[str, int] = {}
+    raws = {}
+    for test in tests:
+        if test.summary.metric and _has_trace(folder / test.logs):
+            raws[test.summary.scenario] = raw = read_trace(folder / test.logs)
+            if test.summary.mode == "SubmissionRun":
+                raws[test.summary.scenario] = raw.last(test.summary.counts["samples"])
+            if limit := read_detail(folder / test.logs).get("effective_target_latency_ns"):
+                limits[test.summary.scenario] = int(limit)
+    found: dict[str, Any] = {}
+    timed = {scenario: raw for scenario, raw in raws.items() if scenario != "Offline"}
+    if timed:
+        series = {s: raw.query_latency_ns if s == "MultiStream" else raw.latency_ns for s, raw in timed.items()}
+        limit = limits.get("Server")
+        found["latency-percentiles"] = draw.latency_percentiles(series, limit, 0.99 if limit else None, brand)
+    for scenario, raw in raws.items():
+        limit = limits.get(scenario) if scenario == "Server" else None
+        if scenario in timed:
+            name = f"{scenario}-latency-distribution"
+            values = raw.query_latency_ns if scenario == "MultiStream" else raw.latency_ns
+            found[name] = draw.latency_distribution(values, limit, brand, f"{scenario}: latency distribution")
+            name = f"{scenario}-latency-over-time"
+            found[name] = draw.latency_over_time(raw, limit, brand, f"{scenario}: latency over time")
+        else:
+            found[f"{scenario}-progress"] = draw.latency_over_time(raw, None, brand)
+        name = f"{scenario}-throughput-over-time"
+        found[name] = draw.throughput_over_time(raw, brand, f"{scenario}: throughput over time")
+    return found
+
+
+def _has_trace(logs: Path) -> bool:
+    trace = logs / TRACE_FILE
+    return trace.is_file() and trace.stat().st_size > 0

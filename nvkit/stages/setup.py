@@ -1,0 +1,81 @@
+"""Setup: what this machine is, which data set and which model the run is of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvkit.benchmarks.base import DataSet, Model, benchmark
+from nvkit.config import QUICK_NOTE, RunConfig
+from nvkit.engine import backend
+from nvkit.errors import BackendUnavailableError
+from nvkit.runs import RunFolder, StageResult
+from nvkit.system import System, describe
+from nvkit.tables import Table
+
+
+class SetupResult(StageResult):
+    """The machine, the data set and the model.
+
+    Attributes:
+        system: The machine and its software.
+        data: The data set.
+        model: The fp32 network.
+        settings: Scenario to the table of its values: rows of setting, value, layer, file, key, overrode.
+    """
+
+    system: System
+    data: DataSet
+    model: Model
+    settings: dict[str, list[list[Any]]]
+
+    def usable(self) -> bool:
+        """Whether the data set and the model are still there."""
+        return self.data.root.is_dir() and self.model.path.is_file()
+
+    def tables(self) -> list[Any]:
+        """Return the machine, data and model, then each scenario's values with their origins."""
+        kind = "generated" if self.data.generated else "real"
+        what = Table(
+            ["what", "which"],
+            [
+                ["data set", f"{kind}, {len(self.data.files)} samples"],
+                ["calibration set", f"{len(self.data.calibration)} samples"],
+                ["data digest", self.data.digest[:16]],
+                ["model", self.model.description],
+                ["model SHA-256", self.model.digest[:16]],
+            ],
+            title="Data and model",
+            notes=self.notes,
+        )
+        headings = ["setting", "value", "layer", "file", "key", "overrode"]
+        values = [
+            Table(headings, rows, title=f"{name}: every value and its origin") for name, rows in self.settings.items()
+        ]
+        return [self.system.table(), what, *values]
+
+
+def setup(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> SetupResult:
+    """Find the data set and the model (or generate and build them) and record the machine.
+
+    Raises:
+        BackendUnavailableError: the profile's backend cannot run here.
+        DataError, ModelError, ChecksumError: the user's files are not as they must be.
+    """
+
+    def work() -> SetupResult:
+        settings = config.shared
+        if missing := backend(settings.backend).unavailable():
+            raise BackendUnavailableError(f"Profile {config.profile} runs on {settings.backend}: {missing}")
+        bench = benchmark(config.implementation)
+        data = bench.dataset(settings, run.store)
+        model = bench.model(settings, run.store)
+        notes = [*([QUICK_NOTE] if config.quick else []), *model.notes, *data.notes]
+        return SetupResult(
+            system=describe(),
+            data=data,
+            model=model,
+            settings={name: [list(row) for row in config.table(name).rows] for name in config.scenarios},
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    return run.stage(SetupResult, "setup", {"config": config.digest}, work, fresh=fresh)
