@@ -30,12 +30,9 @@ class Echo:
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._show(line)
-        bar = self._line.rstrip("\r").rpartition("\r")[2]
-        if "\r" in self._line:
-            self._line = bar
-            if bar.strip() and time.monotonic() - self._bar_shown >= _BAR_S:
-                self._bar_shown = time.monotonic()
-                self._show(bar)
+        if "\r" in self._line and time.monotonic() - self._bar_shown >= _BAR_S:
+            self._bar_shown = time.monotonic()
+            self._show(self._line)
 
     def flush(self) -> None:
         """Flush the target."""
@@ -50,5 +47,5 @@ class Echo:
 
     def _show(self, line: str) -> None:
         shown = line.rstrip("\r").rpartition("\r")[2].rstrip()
-        if shown or not line:
+        if shown or not line:  # an empty line is meant; what a finished bar leaves is not
             self._target.write(shown + "\n")

@@ -12,14 +12,15 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine
 from papermill.iorw import papermill_io
@@ -74,11 +75,12 @@ class NvkitEngine(Engine):  # type: ignore[misc]  # papermill has no types
             DeadKernelError: the kernel was killed or crashed.
             RuntimeError: the kernel did not start.
         """
-        sockets = _short_folder()
+        folder = _short_folder()
+        console = (folder / "console.txt").open("w+", encoding="utf-8", errors="replace")
         try:
-            return _Client(
+            client = _Client(
                 nb_man,
-                sockets=str(sockets),
+                folder=str(folder),
                 log=_log,
                 log_output=log_output,
                 stdout_file=stdout_file,
@@ -88,21 +90,26 @@ class NvkitEngine(Engine):  # type: ignore[misc]  # papermill has no types
                 iopub_timeout=_IOPUB_S,
                 coalesce_streams=True,
                 resources=resources or {"metadata": {"path": _kernel_folder(input_path)}},
-            ).execute()
+            )
+            return client.execute(stdout=console, stderr=console)
+        except DeadKernelError:
+            _claim_no_success(nb_man, last_words=_tail(console))
+            raise
         except BaseException:
             _claim_no_success(nb_man)
             raise
         finally:
             _close_loop()
-            shutil.rmtree(sockets, ignore_errors=True)
+            console.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
-    sockets = Unicode()
+    folder = Unicode()
 
     def create_kernel_manager(self) -> Any:
         """Return a manager whose kernel talks through Unix sockets: TCP ports race between parallel notebooks."""
-        folder = Path(self.sockets)
+        folder = Path(self.folder)
         self.km = AsyncKernelManager(
             transport="ipc",
             ip=str(folder / "k"),
@@ -173,16 +180,21 @@ def _short_folder() -> Path:
     return folder
 
 
-def _claim_no_success(nb_man: Any) -> None:
+def _claim_no_success(nb_man: Any, last_words: str = "") -> None:
     """Mark the first cell that did not finish as failed, so that papermill leaves it and those behind it alone."""
     nb_man.nb.metadata.papermill["exception"] = True
     for cell in nb_man.nb.cells:
-        status = cell.metadata.papermill["status"]
-        if status == nb_man.FAILED:
-            return
-        if status != nb_man.COMPLETED:
+        if cell.metadata.papermill["status"] != nb_man.COMPLETED:
             nb_man.cell_exception(cell)
+            if last_words and cell.cell_type == "code":
+                cell.outputs.append(new_output("stream", name="stderr", text=last_words))
             return
+
+
+def _tail(console: TextIO) -> str:
+    """Return the last lines that the kernel's process printed itself, where a crash leaves its message."""
+    console.seek(0)
+    return "".join(console.readlines()[-20:])
 
 
 def _close_loop() -> None:

@@ -18,7 +18,7 @@ The tree, with the exit code that the command line returns for each branch::
     |   +-- EngineBuildError
     |   +-- HarnessError              the measured child failed, was killed or left no log
     |   +-- NotebookError             a notebook failed or its kernel died
-    |   +-- StageOrderError           a stage was asked for before the one it needs
+    |   +-- UnfinishedStageError      a result was asked for that is not there yet
     +-- InvalidResultError        5   the run finished, but its result does not count
 
 Exit code 0 is success, 1 a defect of nvkit itself (a traceback is shown), 130 an interrupt.
@@ -123,8 +123,8 @@ class NotebookError(ExecutionError):
     """A notebook failed or its kernel died."""
 
 
-class StageOrderError(ExecutionError):
-    """A stage was asked for before the one that it needs."""
+class UnfinishedStageError(ExecutionError):
+    """A stage's result was asked for that is not there yet."""
 
 
 class InvalidResultError(NvkitError):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nvkit
+from nvkit.config import PATHS
+from nvkit.errors import UnfinishedStageError
 from nvkit.harness import refuse_audit_config
 from nvkit.notebooks import STAGES, execute, notebooks_folder
 from nvkit.runs import RunFolder, StageResult, open_run
@@ -32,7 +34,8 @@ def reproduce(
         NvkitError: whatever a stage raised; a killed kernel is a NotebookError.
     """
     refuse_audit_config(Path.cwd())
-    values = {**overrides, **{key: str(Path(overrides[key]).resolve()) for key in _PATHS if key in overrides}}
+    paths = {key: str(Path(value).resolve()) for key, value in overrides.items() if key in PATHS}
+    values = {**overrides, **paths}  # the notebooks run in another working directory
     config = nvkit.configure(**names, overrides=values)
     run = open_run(config, outputs)
     if fresh or run.complete:
@@ -41,14 +44,26 @@ def reproduce(
     _say(f"run folder {run.path}")
     parameters = {**names, "overrides": values, "outputs": str(run.path.parent.parent), "run_dir": str(run.path)}
     for number, (stage, notebook) in enumerate(STAGES, start=1):
+        label = f"[{number}/{len(STAGES)}] "
         executed = run.path / notebook
-        label = f"[{number}/{len(STAGES)}] {stage}"
-        if executed.exists() and (done := finished(run, stage)):
-            _say(f"{label}: {done.headline().removeprefix(stage + ': ')}")
-            continue
-        _say(label)
-        execute(notebooks_folder() / notebook, executed, parameters, cwd=run.path)
-        _say(f"{label}: {_result(run, stage).headline().removeprefix(stage + ': ')}")
+        done = _finished(run, stage) if executed.exists() else None
+        if not done:
+            _say(f"{label}{stage}: {notebook}")
+            execute(notebooks_folder() / notebook, executed, parameters, cwd=run.path)
+            done = _finished(run, stage)
+            assert done is not None, f"{notebook} ran to its end without finishing {stage}"
+            done = done.model_copy(update={"reused": False})
+        _say(f"{label}{done.headline()}")
     return nvkit.stages.report(config, run), run.path
-'''
-'''
+
+
+def _finished(run: RunFolder, stage: str) -> StageResult | None:
+    try:
+        result: StageResult = getattr(nvkit.stages, stage)(run.config, RunFolder(run.path, run.config, read_only=True))
+    except UnfinishedStageError:
+        return None
+    return result
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from nvkit.config import RunConfig
-from nvkit.errors import InputError, disk_errors
+from nvkit.errors import InputError, UnfinishedStageError, disk_errors
 from nvkit.store import Store, digest_of, file_digest, write_json
 from nvkit.store import duration as in_words
 
@@ -88,11 +88,13 @@ class RunFolder:
         path: The folder.
         config: What the run is of.
         store: The artefacts, shared by all runs of the same outputs folder.
+        read_only: Stages that are not finished raise an error instead of being done.
     """
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(self, path: Path, config: RunConfig, *, read_only: bool = False) -> None:
         self.path = path
         self.config = config
+        self.read_only = read_only
         self.store = Store(path.parent.parent / "store")
 
     @property
@@ -122,9 +124,12 @@ class RunFolder:
 
         Raises:
             DiskFullError: no space for the result.
+            UnfinishedStageError: the folder is read-only and the stage not finished.
         """
         if not fresh and (found := self.finished(kind, stage, key)):
             return found
+        if self.read_only:
+            raise UnfinishedStageError(f"Stage {stage} of {self.path.name} is not finished.", "Run it first.")
         with disk_errors(self.path):
             self.stage_file(stage).unlink(missing_ok=True)
             started = time.perf_counter()

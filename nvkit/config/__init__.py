@@ -10,10 +10,11 @@ from nvkit.config.files import (
     parameters_folder,
 )
 from nvkit.config.resolve import MODES, QUICK_NOTE, Origin, Rules, RunConfig, resolve
-from nvkit.config.settings import Settings
+from nvkit.config.settings import PATHS, Settings
 
 __all__ = [
     "MODES",
+    "PATHS",
     "QUICK_NOTE",
     "SCENARIOS",
     "BenchmarkFile",

@@ -139,19 +139,27 @@ class Settings(BaseModel):
     min_query_count: int = _knob(100, "fewest queries; in Offline fewest samples", ge=1)
     max_query_count: int = _knob(0, "most queries; 0 for no limit", ge=0)
     performance_sample_count: int = _knob(1024, "samples staged for a performance test", ge=1)
-    offline_expected_qps: float = _knob(1.0, "expected samples/s", gt=0, scenarios=("Offline",))
-    server_target_qps: float = _knob(1.0, "arriving queries/s", gt=0, scenarios=("Server",))
+    offline_expected_qps: float | None = _knob(
+        None, "expected samples/s; from the warm-up if unset", gt=0, scenarios=("Offline",)
+    )
+    server_target_qps: float | None = _knob(
+        None, "arriving queries/s; from the warm-up if unset", gt=0, scenarios=("Server",)
+    )
     server_target_latency_ns: int = _knob(100_000_000, "latency limit, ns", gt=0, scenarios=("Server",))
     server_target_latency_percentile: float = _knob(
         0.99, "share of queries within the limit", gt=0, lt=1, scenarios=("Server",)
     )
     server_coalesce_queries: bool = _knob(False, "overdue queries in one callback", scenarios=("Server",))
     server_num_issue_query_threads: int = _gpu(0, "LoadGen issue threads", ge=0, scenarios=("Server",))
-    single_stream_expected_latency_ns: int = _knob(1_000_000, "expected latency, ns", gt=0, scenarios=("SingleStream",))
+    single_stream_expected_latency_ns: int | None = _knob(
+        None, "expected latency, ns; from the warm-up if unset", gt=0, scenarios=("SingleStream",)
+    )
     single_stream_target_latency_percentile: float = _knob(
         0.9, "percentile reported", gt=0, lt=1, scenarios=("SingleStream",)
     )
-    multi_stream_expected_latency_ns: int = _knob(8_000_000, "expected latency, ns", gt=0, scenarios=("MultiStream",))
+    multi_stream_expected_latency_ns: int | None = _knob(
+        None, "expected latency, ns; from the warm-up if unset", gt=0, scenarios=("MultiStream",)
+    )
     multi_stream_target_latency_percentile: float = _knob(
         0.99, "percentile reported", gt=0, lt=1, scenarios=("MultiStream",)
     )
@@ -177,3 +185,6 @@ def not_applicable(key: str, *, backend: str, benchmark: str, scenario: str) -> 
         if applies[noun] and value not in applies[noun]:
             return f"it belongs to {noun} {', '.join(applies[noun])}; this is {value}"
     return None
+
+
+PATHS = frozenset(key for key, declared in Settings.model_fields.items() if declared.annotation == Path | None)

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     from nvkit.benchmarks.base import SampleSet, benchmark
     from nvkit.config.settings import Settings
     from nvkit.engine import backend
+    from nvkit.harness.expect import with_expectations
     from nvkit.harness.qsl import QuerySampleLibrary
-    from nvkit.harness.settings import expected_samples, log_settings, test_settings
+    from nvkit.harness.settings import EXPECTATIONS, expected_samples, log_settings, test_settings
     from nvkit.harness.sut import sut_for
     from nvkit.harness.warmup import warm_up
     from nvkit.store import write_json
@@ -55,6 +57,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
 
     _say(phase="warming up")
     warmed = warm_up(runner, samples, settings.warmup_duration)
+    settings = with_expectations(settings, scenario, warmed.batch_s, warmed.batch, runner.slots)
 
     library = QuerySampleLibrary(samples, runner, settings.performance_sample_count)
     timeout_s = settings.deque_timeout_usec / 1e6
@@ -68,7 +71,8 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
 
     def report() -> None:
         while not done.wait(_REPORT_S):
-            _say(phase="testing", completed=sut.completed, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            _say(phase="testing", completed=sut.completed, seconds=seconds, expected=expected)
 
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
@@ -87,7 +91,8 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
             "completed": sut.completed,
             "batches": sut.batches,
             "seconds": seconds,
-            "warm_up_batches": warmed,
+            "warm_up": asdict(warmed),
+            "expectations": {key: getattr(settings, key) for key in EXPECTATIONS[scenario]},
             "expected_samples": expected,
             "trace": trace,
             "slots": runner.slots,

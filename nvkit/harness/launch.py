@@ -17,7 +17,6 @@ import nvkit
 from nvkit.benchmarks.base import SampleSet
 from nvkit.config.settings import Settings
 from nvkit.errors import ConfigError, HarnessError, disk_errors
-from nvkit.harness.settings import expected_samples
 from nvkit.progress import tqdm
 from nvkit.store import write_json, write_text
 
@@ -129,10 +128,7 @@ def _python_path() -> str:
 
 def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
     by_samples = spec.mode == "accuracy" or spec.scenario == "Offline"
-    if by_samples:
-        total = spec.samples.count if spec.mode == "accuracy" else expected_samples(spec.settings, spec.scenario)
-    else:
-        total = spec.settings.min_duration // 1000
+    total = spec.samples.count if by_samples else spec.settings.min_duration // 1000
     name = f"{spec.scenario} {spec.mode}"
     assert child.stdout is not None
     with tqdm(total=total, desc=name, unit="sample" if by_samples else "s") as bar:
@@ -142,10 +138,12 @@ def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
             except json.JSONDecodeError:
                 continue  # something a library printed
             if said.get("phase") == "testing":
+                if by_samples:
+                    bar.total = said["expected"]
                 position = said["completed"] if by_samples else int(said["seconds"])
                 bar.set_description(name, refresh=False)
                 bar.set_postfix_str("" if by_samples else f"{said['completed']} samples", refresh=False)
-                bar.update(min(position, total) - bar.n)
+                bar.update(min(position, bar.total) - bar.n)
             else:
                 bar.set_description(f"{name}: {said.get('phase', '')}")
 

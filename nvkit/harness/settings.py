@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.config.settings import Settings
+from nvkit.errors import ConfigError
 
 _SCENARIO_KEYS = {
     "Offline": ("offline_expected_qps",),
@@ -35,21 +36,31 @@ _COMMON_KEYS = (
     "sample_index_rng_seed",
     "schedule_rng_seed",
 )
+EXPECTATIONS = {scenario: (keys[0],) for scenario, keys in _SCENARIO_KEYS.items()}
+"""Scenario to the settings that say how fast the system is expected to be."""
+
 LOADGEN_MODES = {"performance": "PerformanceOnly", "accuracy": "AccuracyOnly", "submission": "SubmissionRun"}
-_ACCURACY_SECONDS = 10.0
+_ACCURACY_SECONDS = 2.0
 
 
 def expected_samples(settings: Settings, scenario: str) -> int:
-    """Estimate how many samples a performance test issues."""
-    seconds = settings.min_duration / 1000
+    """Estimate how many samples a performance test issues; its expected rate or latency must be set."""
+    seconds, fewest = settings.min_duration / 1000, settings.min_query_count
     if scenario == "Offline":
-        return max(settings.min_query_count, math.ceil(1.1 * seconds * settings.offline_expected_qps))
+        return max(fewest, math.ceil(1.1 * seconds * _set(settings, "offline_expected_qps")))
     if scenario == "Server":
-        return max(settings.min_query_count, math.ceil(seconds * settings.server_target_qps))
+        return max(fewest, math.ceil(seconds * _set(settings, "server_target_qps")))
     if scenario == "SingleStream":
-        return max(settings.min_query_count, math.ceil(seconds * 1e9 / settings.single_stream_expected_latency_ns))
-    queries = max(settings.min_query_count, math.ceil(seconds * 1e9 / settings.multi_stream_expected_latency_ns))
+        return max(fewest, math.ceil(seconds * 1e9 / _set(settings, "single_stream_expected_latency_ns")))
+    queries = max(fewest, math.ceil(seconds * 1e9 / _set(settings, "multi_stream_expected_latency_ns")))
     return queries * settings.multi_stream_samples_per_query
+
+
+def _set(settings: Settings, key: str) -> float:
+    value: float | None = getattr(settings, key)
+    if value is None:
+        raise ConfigError(f"{key} is not set.", "Give it as a flag, or fill it in with with_expectations.")
+    return value
 
 
 def test_settings(settings: Settings, scenario: str, mode: str, sample_count: int) -> Any:
@@ -74,7 +85,7 @@ def test_settings(settings: Settings, scenario: str, mode: str, sample_count: in
     for key in (*_COMMON_KEYS, *_SCENARIO_KEYS[scenario]):
         setattr(test, key, getattr(settings, key))
     if mode == "accuracy" and scenario == "Server":
-        test.server_target_qps = max(settings.server_target_qps, sample_count / _ACCURACY_SECONDS)
+        test.server_target_qps = max(_set(settings, "server_target_qps"), sample_count / _ACCURACY_SECONDS)
     return test
 
 

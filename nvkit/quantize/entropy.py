@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVELS = 128
+_EMPTY = 0.5  # counts that a level without any is taken to hold
 
 
 def entropy_threshold(counts: npt.NDArray[Any], width: float, amax: float) -> float:
@@ -47,6 +48,8 @@ def entropy_threshold(counts: npt.NDArray[Any], width: float, amax: float) -> fl
     level_bins[:, -1] += (last == 0) & (clipped > 0)
     reference_mass = level_mass.copy()
     reference_mass[:, -1] += clipped - last
+    # Outliers before which there is a gap would make the divergence infinite, and so could never be clipped.
+    level_mass[:, -1] = np.maximum(level_mass[:, -1], _EMPTY * (clipped > 0))
 
     with np.errstate(divide="ignore", invalid="ignore"):
         log_level = np.log(level_mass / (level_bins * mass[ends][:, None]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -56,7 +55,7 @@ def prepare(path: Path) -> onnx.ModelProto:
 
     It is the fp32 network at opset 13 or later, with constants folded and batch normalisation merged into the
     convolutions (ONNX Runtime's basic optimisations, which keep standard operators and tensor names), and with
-    the shapes of all tensors.
+    the shapes of all tensors. Every node has a name.
 
     Raises:
         ModelError: the file is not a valid ONNX network.
@@ -75,9 +74,12 @@ def prepare(path: Path) -> onnx.ModelProto:
             target = Path(folder) / "prepared.onnx"
             options.optimized_model_filepath = str(target)
             onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            return onnx.shape_inference.infer_shapes(onnx.load(str(target)))
+            model = onnx.shape_inference.infer_shapes(onnx.load(str(target)))
     except Exception as error:
         raise _broken(path, error) from error
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+    return model
 
 
 def quantizable(model: onnx.ModelProto) -> list[str]:
@@ -121,16 +123,17 @@ def keep_output(model: onnx.ModelProto, output: str, path: Path) -> None:
     model.graph.output.append(kept)
     if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
         return  # branches and loops read tensors that are not among their node's inputs
-    needed = {output}
-    nodes = []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            nodes.append(node)
-    if len(nodes) < len(model.graph.node):
-        nodes = [copy.deepcopy(node) for node in reversed(nodes)]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
+    producer = {name: number for number, node in enumerate(model.graph.node) for name in node.output if name}
+    needed: set[int] = set()
+    waiting = [output]
+    while waiting:
+        number = producer.get(waiting.pop())
+        if number is not None and number not in needed:
+            needed.add(number)
+            waiting.extend(model.graph.node[number].input)
+    for number in reversed(range(len(model.graph.node))):
+        if number not in needed:
+            del model.graph.node[number]
 
 
 def non_negative(model: onnx.ModelProto) -> set[str]:

@@ -158,6 +158,7 @@ def _insert(network: onnx.ModelProto, limits: Mapping[str, tuple[float, float]],
         "QuantizeBias": not symmetric,
         "QDQKeepRemovableActivations": True,
     }
+    floats = [node.name for node in network.graph.node if node.op_type in WEIGHTED and node.input[0] not in limits]
     quantizer = Quantizer(
         network,
         True,  # per channel
@@ -166,11 +167,12 @@ def _insert(network: onnx.ModelProto, limits: Mapping[str, tuple[float, float]],
         QuantType.QInt8 if symmetric else QuantType.QUInt8,
         TensorsData(CalibrationMethod.MinMax, data),
         [],
-        [],
-        sorted({*QDQRegistry, *QLinearOpsRegistry, "ReduceMean", "Sum"}),
+        floats,
+        sorted({*QDQRegistry, *QLinearOpsRegistry, "ReduceMean", "Sum"} - {"Softmax"}),  # stays float, as its Gemm's output
         options,
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model
     return result
 

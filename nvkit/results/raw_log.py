@@ -145,7 +145,8 @@ def read_trace(folder_or_file: Path) -> RawLatencies:
 def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     rest = b""
     while data := stream.read(_CHUNK):
-        head, newline, tail = data.rpartition(b"\n")
-        yield rest + head + newline
-        rest = tail
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield rest + data[:end]
+        rest = data[end:] if end else rest + data
     yield rest

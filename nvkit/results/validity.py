@@ -180,8 +180,8 @@ def _duration(detail: DetailLog) -> Reason:
     what = f"The test had to last {asked / 1000:g} s{took}."
     if limits := _limits(detail):
         return Reason(what, f"Remove {limits}, which ended the test.")
-    expected = float(detail.require("effective_target_qps"))
     if detail.scenario == "Offline":
+        expected = float(detail.require("effective_target_qps"))
         rate = float(detail.require("result_samples_per_second"))
         change = (
             f"Raise offline_expected_qps from {expected:g} to about {_two_digits(rate, 3)}, the rate measured here: "
@@ -191,9 +191,10 @@ def _duration(detail: DetailLog) -> Reason:
         change = "Raise min_duration or server_target_qps, so that LoadGen schedules more queries."
     else:
         key = "single_stream" if detail.scenario == "SingleStream" else "multi_stream"
+        expected_ns = int(detail.require(f"requested_{key}_expected_latency_ns"))
         per_query = detail.get("result_mean_query_latency_ns") or detail.require("result_mean_latency_ns")
         change = (
-            f"Lower {key}_expected_latency_ns from {1e9 / expected:,.0f} to at most the mean measured here, "
+            f"Lower {key}_expected_latency_ns from {expected_ns:,} to at most the mean measured here, "
             f"{int(per_query):,}: LoadGen generates its queries by it and ran out of them."
         )
     return Reason(what, change)

@@ -27,12 +27,14 @@ class TestResult(StageResult):
 
     Attributes:
         summary: What its logs say.
+        expectations: The expected rate or latency that LoadGen sized the test by.
         logs: Their folder, relative to the run folder.
     """
 
     __test__ = False  # the name is the field's term, not a pytest class
 
     summary: TestSummary
+    expectations: dict[str, float]
     logs: str
 
 
@@ -107,7 +109,7 @@ def _one_test(
             samples.samples,
         )
         _set_aside(folder)
-        run_test(spec, folder)
+        child = run_test(spec, folder)
         accuracy = None if mode == "performance" else _score(config, first, samples, folder)
         summary = summarise(
             folder,
@@ -116,10 +118,12 @@ def _one_test(
             rules=config.official[scenario],
             accuracy=asdict(accuracy) | {"target": config.rules.accuracy_target} if accuracy else None,
         )
-        return TestResult(summary=summary, logs=logs, notes=engines.notes)
+        return TestResult(summary=summary, expectations=child["expectations"], logs=logs, notes=engines.notes)
 
     key = {"build": engines.key, "scenario": scenario, "mode": mode}
-    return run.stage(TestResult, f"run-{scenario}-{mode}", key, work, fresh=fresh)
+    result = run.stage(TestResult, f"run-{scenario}-{mode}", key, work, fresh=fresh)
+    print(result.headline(), flush=True)
+    return result
 
 
 def _set_aside(folder: Path) -> None:

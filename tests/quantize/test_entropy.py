@@ -23,6 +23,8 @@ def threshold_by_loops(counts: np.ndarray, width: float) -> float:
             holds = reference[part] > 0
             if holds.any():
                 candidate[part][holds] = counts[:kept][part].sum() / holds.sum()
+        if reference[-1] > 0 and candidate[-1] == 0:
+            candidate[-1] = 0.5
         p, q = reference / reference.sum(), candidate / candidate.sum()
         with np.errstate(divide="ignore"):
             divergence = (p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum()

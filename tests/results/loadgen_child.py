@@ -18,7 +18,7 @@ def main(folder: str, scenario: str, mode: str, *changes: str) -> None:
     settings.min_duration_ms, settings.min_query_count = 300, 10
     settings.server_target_qps = settings.offline_expected_qps = 3000
     settings.single_stream_expected_latency_ns = settings.multi_stream_expected_latency_ns = 100_000
-    settings.server_target_latency_ns = 15_000_000
+    settings.server_target_latency_ns = 1_000_000_000
     audit = "/nonexistent/audit.config"
     for change in changes:
         name, value = change.split("=")

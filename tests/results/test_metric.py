@@ -58,5 +58,5 @@ def test_an_accuracy_log_has_no_metric(loadgen_test) -> None:
 
 def test_round_names() -> None:
     assert round_number("v5.1") == (5, 1)
-    with pytest.raises(ConfigError, match="4.1"):
+    with pytest.raises(ConfigError, match=r"Write it like v4\.1"):
         round_number("4.1")

@@ -106,7 +106,7 @@ def test_a_missing_or_damaged_file(tmp_path: Path, published_csv: Path) -> None:
     head, first = published_csv.read_text().splitlines()[:2]
     file = tmp_path / "damaged.csv"
     file.write_text(f"{head}\n{first}\n{first.replace('25.4023', 'fast')}\n")
-    with pytest.raises(DataError, match="line 3.*fast"):
+    with pytest.raises(DataError, match=r"line 3.*fast"):
         load(file)
     file.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="line 2"):

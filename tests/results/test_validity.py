@@ -16,7 +16,7 @@ from nvkit.results.validity import against_round, verdict
         ("over limit", "queries were above the latency limit", "follows from the latency"),
         ("few queries", "too few for an early-stopping estimate of p90, which takes 64", "Raise min_query_count to 64"),
         ("capped", "had to last 0.3 s", "Remove max_query_count 500"),
-        ("ran out", "had to last 0.3 s", "Lower multi_stream_expected_latency_ns from 8,000,000 to at most"),
+        ("ran out", "had to last 0.3 s", "Lower multi_stream_expected_latency_ns from 30,000,000 to at most"),
         ("ran out", "LoadGen logged an error: Ending early", "rejects a log with errors"),
         ("small query", "had to last 0.3 s; it took", "Raise offline_expected_qps from 10 to about"),
     ],
@@ -60,7 +60,7 @@ def test_what_departs_from_the_round(loadgen_test) -> None:
     assert server == [
         "min_duration is 300 ms; the round asks for 600,000 ms. Raise min_duration to 600,000.",
         "10 samples were in memory; the round asks for 1,024. Raise performance_sample_count to 1,024.",
-        "The latency limit is 15 ms; the round's is 10 ms. Lower server_target_latency_ns to 10000000.",
+        "The latency limit is 1000 ms; the round's is 10 ms. Lower server_target_latency_ns to 10000000.",
     ]
     offline = [str(reason) for reason in against_round(read_detail(loadgen_test("Offline")), rules)]
     assert (

@@ -36,15 +36,21 @@ def find_dataset(settings: Any, store: Store) -> DataSet:
     counts = {VALIDATION: settings.generated_images, CALIBRATION: settings.generated_calibration_images}
     folder = generated_folder(store, settings.data_seed, counts, settings.threads).path
     note = f"generated data: {settings.generated_images} drawn images, seed {settings.data_seed}, not ImageNet"
-    data = read_folder(folder, store, threads=settings.threads)
+    data = read_folder(folder, store, official=False, threads=settings.threads)
     return dataclasses.replace(data, generated=True, notes=(note,))
 
 
-def read_folder(root: Path, store: Store, *, threads: int | None = None) -> DataSet:
+def read_folder(root: Path, store: Store, *, official: bool = True, threads: int | None = None) -> DataSet:
     """Read a folder in the layout of the ImageNet validation set.
 
     The digest of the bytes is kept in the store under the names, sizes and modification times of the files, so that
     50,000 images are read for it only once.
+
+    Args:
+        root: The folder.
+        store: Where the digests of the files are kept.
+        official: Calibrate on MLPerf's list when all of its files are there.
+        threads: Threads that read files; one for each core if None.
 
     Raises:
         DataError: see `find_dataset`.
@@ -55,7 +61,7 @@ def read_folder(root: Path, store: Store, *, threads: int | None = None) -> Data
         what = "has no val_map.txt" if any(root.iterdir()) else "is empty"
         raise DataError(f"The data folder {root} {what}.", f"Choose or complete the folder: {_LAYOUT}.")
     entries = read_map(root / "val_map.txt")
-    calibration, notes = _calibration_files(root, [name for name, _ in entries])
+    calibration, notes = _calibration_files(root, [name for name, _ in entries], official)
     files = list(dict.fromkeys([*(name for name, _ in entries), *calibration]))
     _require_files(root, files)
     hashes = _file_hashes(root, files, store, threads)
@@ -111,11 +117,12 @@ def _text(path: Path) -> str:
         raise DataError(f"{path} cannot be read as text: {error}.", "Replace the file.") from error
 
 
-def _calibration_files(root: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
+def _calibration_files(root: Path, files: Sequence[str], official: bool) -> tuple[list[str], list[str]]:
     """Return the calibration files and the notes that a reader needs about them."""
-    official = resources.files(__package__).joinpath(_OFFICIAL_CALIBRATION).read_text(encoding="utf-8").split()
-    if set(official) <= set(files):
-        return official, []
+    if official:
+        listed = resources.files(__package__).joinpath(_OFFICIAL_CALIBRATION).read_text(encoding="utf-8").split()
+        if all((root / name).is_file() for name in listed):
+            return listed, []
     if (root / "cal_map.txt").is_file():
         return [name for name, _ in read_map(root / "cal_map.txt")], ["calibration set: cal_map.txt of the data folder"]
     first = list(files[:_CALIBRATION_COUNT])
@@ -142,13 +149,17 @@ def _file_hashes(root: Path, files: Sequence[str], store: Store, threads: int | 
 
     def make(folder: Path) -> None:
         with ThreadPoolExecutor(worker_count(threads)) as pool:
-            work = pool.map(lambda name: file_digest(root / name), files)
+            work = pool.map(lambda name: _hash(root / name), files)
             bar = tqdm(work, total=len(files), desc="Reading data set", unit="file", disable=len(files) < 1000)
             write_json(folder / "sha256.json", dict(zip(files, bar, strict=True)))
 
-    try:
-        artefact = store.get_or_make("digests", {"root": str(root.resolve()), "files": listing.hexdigest()}, make)
-    except PermissionError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "Give read permission.") from error
+    artefact = store.get_or_make("digests", {"root": str(root.resolve()), "files": listing.hexdigest()}, make)
     hashes: dict[str, str] = json.loads((artefact.path / "sha256.json").read_text(encoding="utf-8"))
     return hashes
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:  # preprocessing names and counts the files that cannot be used
+        return "unreadable"

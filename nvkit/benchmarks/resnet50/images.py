@@ -1,4 +1,4 @@
-"""Generated photographs: one coloured shape on a textured background.
+"""Generated photographs: copies of one coloured shape on a textured background.
 
 The 1000 classes are 10 shapes x 10 colours x 10 textures, so that a person recognises the class of an image and
 can check a label by eye. Sizes, aspect ratios, position, scale, rotation, light, noise and JPEG quality vary; some
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
+Pattern = npt.NDArray[np.intp]
 
 GENERATOR_VERSION = 1
 """Changes whenever the same seed gives other pixels."""
@@ -94,31 +95,34 @@ def _background(rng: np.random.Generator, texture: str, size: tuple[int, int], s
     return np.take(palette, pattern, axis=0)
 
 
-def _dots(_rng: np.random.Generator, y: Points, x: Points, p: int) -> Points:
-    return (((2 * (y % p) - p) ** 2 + (2 * (x % p) - p) ** 2) < (0.65 * p) ** 2).astype(np.intp)
+def _dots(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
+    inside = ((2 * (y % p) - p) ** 2 + (2 * (x % p) - p) ** 2) < (0.65 * p) ** 2
+    return np.asarray(inside, np.intp)
 
 
-def _circles(_rng: np.random.Generator, y: Points, x: Points, p: int) -> Points:
-    return np.sqrt((y - y.mean()) ** 2 + (x - x.mean()) ** 2).astype(np.intp) // (p // 2) % 2
+def _circles(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
+    distance: Pattern = np.hypot(y - y.mean(), x - x.mean()).astype(np.intp)
+    return distance // (p // 2) % 2
 
 
-def _waves(_rng: np.random.Generator, y: Points, x: Points, p: int) -> Points:
-    return (y + (0.45 * p * np.sin(x * (math.pi / p))).astype(np.intp)) // (p // 2) % 2
+def _waves(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
+    lift: Pattern = (0.45 * p * np.sin(x * (math.pi / p))).astype(np.intp)
+    return (y + lift) // (p // 2) % 2
 
 
-def _mosaic(rng: np.random.Generator, y: Points, x: Points, p: int) -> Points:
+def _mosaic(rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
     cells = rng.integers(0, 2, (int(y.max()) // p + 1, int(x.max()) // p + 1))
     return cells[y // p, x // p]
 
 
-_PATTERNS: dict[str, Callable[..., Points]] = {
+_PATTERNS: dict[str, Callable[..., Pattern]] = {
     "plain": lambda rng, y, x, p: np.zeros((1, 1), np.intp),
     "stripes": lambda rng, y, x, p: y // (p // 2) % 2,
     "bars": lambda rng, y, x, p: x // (p // 2) % 2,
     "diagonals": lambda rng, y, x, p: (x + y) // (p * 2 // 3) % 2,
     "checks": lambda rng, y, x, p: (x // p + y // p) % 2,
     "dots": _dots,
-    "grid": lambda rng, y, x, p: ((x % p) * 5 < p) | ((y % p) * 5 < p),
+    "grid": lambda rng, y, x, p: (((x % p) * 5 < p) | ((y % p) * 5 < p)).astype(np.intp),
     "circles": _circles,
     "waves": _waves,
     "mosaic": _mosaic,
@@ -171,8 +175,8 @@ def _polygon(angles_deg: list[float], radii: list[float]) -> Points:
     return np.stack([np.array(radii) * np.cos(angle), np.array(radii) * np.sin(angle)], axis=1)
 
 
-def _round(radius: float, centre_x: float = 0.0) -> Points:
-    return _polygon(list(np.linspace(0, 360, 64, endpoint=False)), [radius] * 64) + [centre_x, 0.0]
+def _round(radius: float) -> Points:
+    return _polygon(list(np.linspace(0, 360, 64, endpoint=False)), [radius] * 64)
 
 
 def _arc(start: float) -> Points:
@@ -192,7 +196,7 @@ def _contours(shape: str) -> list[Points]:
     if shape == "frame":
         return [0.9 * box, 0.5 * box]
     if shape == "triangle":
-        return [_polygon([-90, 30, 150], [1.15] * 3) + [0.0, 0.2]]
+        return [_polygon([-90, 30, 150], [1.15] * 3) + np.array([0.0, 0.2])]
     if shape == "star":
         return [_polygon([-90 + 36 * k for k in range(10)], [1.15, 0.48] * 5)]
     if shape == "cross":
@@ -203,8 +207,8 @@ def _contours(shape: str) -> list[Points]:
     if shape == "crescent":
         shift = 0.6  # the disc that is bitten off lies this far to the right
         outer = _arc(math.acos(shift / 2))
-        inner = _arc(math.acos(-shift / 2))[::-1] + [shift, 0.0]
-        return [np.concatenate([outer, inner]) + [0.2, 0.0]]
+        inner = _arc(math.acos(-shift / 2))[::-1] + np.array([shift, 0.0])
+        return [np.concatenate([outer, inner]) + np.array([0.2, 0.0])]
     if shape == "hourglass":
         return [np.array([[-0.85, -1.0], [0.85, -1.0], [-0.85, 1.0], [0.85, 1.0]])]
     return [np.array([[-1.0, -0.3], [0.1, -0.3], [0.1, -0.85], [1.1, 0.0], [0.1, 0.85], [0.1, 0.3], [-1.0, 0.3]])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -165,7 +166,7 @@ class _Graph:
         self._counts[name] = count + 1
         return f"{name}_{count}" if count else name
 
-    def add(self, operator: str, sources: list[str], name: str, **attributes: object) -> str:
+    def add(self, operator: str, sources: list[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, sources, [f"{name}:0"], name=name, **attributes))
         return f"{name}:0"
 

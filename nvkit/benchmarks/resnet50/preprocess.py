@@ -20,7 +20,7 @@ SIDE = 224
 SHORT_SIDE = int(100.0 * SIDE / 87.5)
 MEANS_RGB = (123.68, 116.78, 103.94)
 SAMPLE_SHAPE = (3, SIDE, SIDE)
-DTYPES = {"fp32": np.dtype(np.float32), "int8": np.dtype(np.int8)}
+DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "int8": np.dtype(np.int8)}
 
 _MEANS = tuple(np.float32(mean) for mean in MEANS_RGB)
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from nvkit.benchmarks.base import DataSet, SampleSet
@@ -29,7 +31,6 @@ from nvkit.store import Store, write_json
 
 INPUT = "input_tensor:0"
 _ARRAY = "samples.npy"
-_DONE = "done.bin"  # one byte for each row: 1 when the row is on disk
 _SKIPPED = "skipped.json"
 
 
@@ -66,74 +67,96 @@ def preprocess_samples(settings: Any, store: Store, data: DataSet, *, calibratio
 def _fill(
     folder: Path, root: Path, files: Sequence[str], dtype: np.dtype[Any], allowed: int, threads: int | None
 ) -> None:
-    """Write the rows that an interrupted call has not written yet, then close the gaps of bad files."""
-    header = _open_array(folder / _ARRAY, dtype, len(files))
-    row_bytes = int(np.prod(SAMPLE_SHAPE)) * dtype.itemsize
-    done = np.memmap(folder / _DONE, np.uint8, "r+" if (folder / _DONE).exists() else "w+", shape=(len(files),))
-    todo = np.flatnonzero(done == 0)
-    _require_space(folder, len(todo) * row_bytes)
+    """Write the rows that an interrupted call has not written yet, then keep those of the good files."""
+    rows = _Rows(folder, dtype, len(files))
+    todo = rows.missing()
+    _require_space(folder, len(todo) * rows.row_bytes)
     bad: dict[int, str] = {}
     scratch = threading.local()
-    descriptor = os.open(folder / _ARRAY, os.O_RDWR)
 
     def one(row: int) -> None:
-        buffer = getattr(scratch, "row", None)
-        if buffer is None:
-            buffer = scratch.row = np.empty(SAMPLE_SHAPE, dtype)
+        if not hasattr(scratch, "row"):
+            scratch.row = np.empty(SAMPLE_SHAPE, dtype)
         try:
-            preprocess_image(root / files[row], buffer)
+            preprocess_image(root / files[row], scratch.row)
         except BadImage as error:
             bad[row] = str(error)
-            return
-        # A plain write and not a store through the map: on a full disk that would be a SIGBUS.
-        _write_all(descriptor, buffer, header + row * row_bytes)
-        done[row] = 1
+        else:
+            rows.write(row, scratch.row)
 
-    try:
-        with single_threaded_opencv(), ThreadPoolExecutor(worker_count(threads)) as pool:
-            bar = tqdm(total=len(files), initial=len(files) - len(todo), desc="Preprocessing", unit="image")
-            try:
-                with bar:
-                    for _ in pool.map(one, todo.tolist()):
-                        bar.update()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    finally:
-        os.close(descriptor)
+    bar = tqdm(total=len(files), initial=len(files) - len(todo), desc="Preprocessing", unit="image")
+    with bar, rows, single_threaded_opencv(), ThreadPoolExecutor(worker_count(threads)) as pool:
+        try:
+            for _ in pool.map(one, todo):
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     skipped = {files[row]: bad[row] for row in sorted(bad)}
     _check_allowed(skipped, len(files), allowed)
-    if bad:
-        _close_gaps(folder / _ARRAY, sorted(set(range(len(files))) - set(bad)))
     write_json(folder / _SKIPPED, skipped)
-    (folder / _DONE).unlink()
+    rows.finish(folder / _ARRAY, [row for row in range(len(files)) if row not in bad])
+
+
+class _Rows:
+    """The array while it is made, and which of its rows are written.
+
+    Rows are written to the file and not stored through a memory map: on a full disk that would be a SIGBUS instead
+    of an error. What is marked survives the end of this process, not a power cut.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any], count: int) -> None:
+        self.row_bytes = math.prod(SAMPLE_SHAPE) * dtype.itemsize
+        self._path, self._marks_path = folder / "rows.npy", folder / "written.bin"
+        if not self._path.exists():
+            self._marks_path.write_bytes(bytes(count))
+        self._start = _open_array(self._path, dtype, count)
+        self._count = count
+
+    def __enter__(self) -> _Rows:
+        self._array = os.open(self._path, os.O_WRONLY)
+        self._marks = os.open(self._marks_path, os.O_WRONLY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._array)
+        os.close(self._marks)
+
+    def missing(self) -> list[int]:
+        marks = self._marks_path.read_bytes()
+        return [row for row in range(self._count) if not marks[row]]
+
+    def write(self, row: int, values: npt.NDArray[Any]) -> None:
+        _write_all(self._array, values, self._start + row * self.row_bytes)
+        os.pwrite(self._marks, b"\1", row)
+
+    def finish(self, target: Path, good: Sequence[int]) -> None:
+        """Make `target` of the good rows; only then remove what a resumed call would need."""
+        if len(good) == self._count:
+            os.replace(self._path, target)
+        else:
+            source = np.load(self._path, mmap_mode="r")
+            start = _open_array(target, source.dtype, len(good))
+            with target.open("r+b") as stream:
+                stream.seek(start)
+                for row in good:
+                    stream.write(source[row].tobytes())
+            self._path.unlink()
+        self._marks_path.unlink()
 
 
 def _open_array(path: Path, dtype: np.dtype[Any], count: int) -> int:
     """Make the .npy file with its header if it is not there; return the offset of its first row."""
     mode = "r+" if path.exists() else "w+"
-    array = np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=(count, *SAMPLE_SHAPE))  # type: ignore[no-untyped-call]
+    array = np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=(count, *SAMPLE_SHAPE))
     return int(array.offset)
 
 
-def _write_all(descriptor: int, buffer: np.ndarray[Any, Any], offset: int) -> None:
-    view = memoryview(buffer).cast("B")
+def _write_all(descriptor: int, buffer: npt.NDArray[Any], offset: int) -> None:
+    view = buffer.reshape(-1).view(np.uint8).data
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _close_gaps(path: Path, rows: Sequence[int]) -> None:
-    """Rewrite the array with only these rows, in a new file, so that an interruption loses nothing."""
-    source = np.load(path, mmap_mode="r")
-    closed = path.with_suffix(".closed")
-    _open_array(closed, source.dtype, len(rows))
-    header = int(source.offset)
-    with closed.open("r+b") as stream:
-        stream.seek(header)
-        for row in rows:
-            stream.write(source[row].tobytes())
-    os.replace(closed, path)
 
 
 def _require_space(folder: Path, wanted: int) -> None:
@@ -151,5 +174,5 @@ def _check_allowed(skipped: dict[str, str], total: int, allowed: int) -> None:
     first = "; ".join(f"{name} {why}" for name, why in list(skipped.items())[:3])
     raise DataError(
         f"{len(skipped)} of {total} image files cannot be used: {first}{'; ...' if len(skipped) > 3 else ''}.",
-        f"Replace them, or set allow_bad_images to {len(skipped)} to leave them out (the score is then not comparable).",
+        f"Replace them, or set allow_bad_images to {len(skipped)} to leave them out (the score is then not official).",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,6 @@ def _build(images: Path, width: float, seed: int, threads: int | None) -> tuple[
 
 def _load(paths: list[Path], threads: int | None) -> Floats:
     samples = np.empty((len(paths), *SAMPLE_SHAPE), np.float32)
-    from concurrent.futures import ThreadPoolExecutor
-
     with single_threaded_opencv(), ThreadPoolExecutor(worker_count(threads)) as pool:
         list(pool.map(preprocess_image, paths, samples))
     return samples

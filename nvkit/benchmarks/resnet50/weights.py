@@ -92,7 +92,9 @@ class _Maker:
 
 def _dense_kernel(rng: np.random.Generator, conv: Conv) -> Floats:
     size = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
-    return rng.standard_normal(size, dtype=np.float32) / np.float32(math.sqrt(math.prod(size[1:])))
+    kernel = rng.standard_normal(size, dtype=np.float32)
+    kernel /= math.sqrt(math.prod(size[1:]))
+    return kernel
 
 
 def _sparse_kernel(rng: np.random.Generator, conv: Conv) -> Floats:
@@ -142,14 +144,15 @@ def _run(conv: Conv, kernel: Floats, source: Floats) -> Floats:
 
 
 def _relu(values: Floats) -> Floats:
-    return np.maximum(values, 0, out=values)
+    np.maximum(values, 0, out=values)
+    return values
 
 
 def _max_pool(values: Floats) -> Floats:
     """Pool 3x3 with stride 2, padded at the bottom and right (TensorFlow's SAME for an even side)."""
     side = values.shape[-1]
     padded = np.pad(values, ((0, 0), (0, 0), (0, 1), (0, 1)))  # zeros are neutral: the input is never negative
-    pooled = padded[:, :, 0:side:2, 0:side:2].copy()
+    pooled: Floats = padded[:, :, 0:side:2, 0:side:2].copy()
     for y, x in np.ndindex(3, 3):
         np.maximum(pooled, padded[:, :, y : y + side - 1 : 2, x : x + side - 1 : 2], out=pooled)
     return pooled

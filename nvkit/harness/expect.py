@@ -1,0 +1,61 @@
+"""Expected rates and latencies that nobody has set, taken from the warm-up on the machine itself.
+
+LoadGen sizes a test by what is expected of the system: too low and the test is too short to count, too high and it
+takes needlessly long. Files and users may set these values; otherwise they follow from the median time of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nvkit.config.settings import Settings
+
+_MARGIN = 1.1  # LoadGen's Offline query is sized by the rate; a test that ends early does not count
+_MOST_QPS = 100_000.0  # LoadGen keeps the whole Server schedule in memory
+
+
+def with_expectations(settings: Settings, scenario: str, batch_s: float, batch: int, slots: int) -> Settings:
+    """Fill in the expected rate or latency of the scenario if it is unset.
+
+    Args:
+        settings: Resolved values.
+        scenario: LoadGen's name of the scenario.
+        batch_s: Median time of a batch in the warm-up, seconds.
+        batch: Samples in such a batch.
+        slots: Batches in flight.
+    """
+    batch_s = max(batch_s, 1e-6)
+    update: dict[str, Any] = {}
+    if scenario == "Offline" and settings.offline_expected_qps is None:
+        update["offline_expected_qps"] = _MARGIN * slots * batch / batch_s
+    if scenario == "Server" and settings.server_target_qps is None:
+        update["server_target_qps"] = _server_qps(settings, batch_s, slots)
+    if scenario == "SingleStream" and settings.single_stream_expected_latency_ns is None:
+        update["single_stream_expected_latency_ns"] = math.ceil(batch_s * 1e9)
+    if scenario == "MultiStream" and settings.multi_stream_expected_latency_ns is None:
+        batches = math.ceil(settings.multi_stream_samples_per_query / batch)
+        update["multi_stream_expected_latency_ns"] = math.ceil(batches * batch_s * 1e9)
+    return settings.model_copy(update={key: _rounded(value) for key, value in update.items()})
+
+
+def _server_qps(settings: Settings, service_s: float, slots: int) -> float:
+    """Return an arrival rate whose waiting time, by queueing theory, just keeps the latency limit.
+
+    For random arrivals and constant service (M/D/1) the share of queries that wait longer than t is about
+    load * exp(-2 (1 - load) t / (load * service)). Where not even an idle system keeps the limit, the load is 30 %.
+    """
+    spare_s = settings.server_target_latency_ns / 1e9 - service_s
+    share = 1 - settings.server_target_latency_percentile
+    load = 0.3
+    if spare_s > 0:
+        loads = [percent / 100 for percent in range(1, 91)]
+        fits = [x for x in loads if x * math.exp(-2 * (1 - x) * spare_s / (x * service_s)) <= share]
+        load = 0.8 * max(fits) if fits else load
+    return min(_MOST_QPS, load * slots / service_s)
+
+
+def _rounded(value: float) -> float | int:
+    """Keep three figures: more would claim a precision that a warm-up does not have."""
+    rounded = float(f"{value:.3g}")
+    return int(rounded) if isinstance(value, int) else rounded
