@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nvkit import ui
-from nvkit.config import BenchmarkFile, ProfileFile, names
+from nvkit.config import BenchmarkFile, ProfileFile, RoundFile, names
 from nvkit.errors import ConfigError
 from nvkit.ui import Choice
 
@@ -74,8 +74,31 @@ def test_the_form_offers_what_is_there(shown: list[Any]) -> None:
     assert list(made.profile.options) == names(ProfileFile)
     assert list(made.benchmark.options) == names(BenchmarkFile)
     assert list(made.scenario.options) == ["all", "Offline", "Server", "SingleStream", "MultiStream"]
-    assert "v6.0" not in made.round.options, "that round has no resnet50"
-    assert "No resnet50 in v6.0" in made.notes.value
+    assert list(made.round.options) == names(RoundFile)
+
+
+def test_what_a_round_lacks_is_not_offered_and_explained(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from nvkit import _form
+    from nvkit.config import load
+
+    def loaded(kind: Any, name: str) -> Any:
+        found, yaml = load(kind, name)
+        if name == "v3.0":
+            datacenter_only = found.benchmarks["resnet50"].model_copy(update={"edge": []})
+            found = found.model_copy(update={"benchmarks": {"resnet50": datacenter_only}})
+        elif name == "v6.0":
+            found = found.model_copy(update={"benchmarks": {}})
+        return found, yaml
+
+    monkeypatch.setattr(_form, "load", loaded)
+    choice = Choice(**{**VALUES, "scenario": "SingleStream"})
+    made = form(choice)
+    assert "v6.0" not in made.round.options
+    assert "No resnet50 in v6.0." in made.notes.value
+    made.round.value = "v3.0"
+    assert list(made.scenario.options) == ["all", "Offline", "Server"]
+    assert "Round v3.0 has Offline, Server for resnet50" in made.notes.value
+    assert (choice.scenario, choice.round) == ("all", "v3.0")
 
 
 def test_a_change_reaches_the_choice_and_the_shell_line(shown: list[Any]) -> None:

@@ -1,9 +1,10 @@
-"""Which CPU this is: engines laid out for one CPU's instructions must not be taken for another's."""
+"""Which CPU this is, and how much of it: engines laid out for one CPU's instructions do not suit another's."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 from pathlib import Path
 
@@ -20,3 +21,8 @@ def cpu_identity() -> dict[str, str]:
     name = fields.get("model name") or platform.processor() or platform.machine()
     flags = " ".join(sorted((fields.get("flags") or fields.get("Features") or platform.machine()).split()))
     return {"cpu": name, "cpu_flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

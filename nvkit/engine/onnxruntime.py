@@ -14,17 +14,15 @@ form of this module:
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nvkit.engine.base import Array, BuildReport, Network
-from nvkit.engine.cpu import cpu_identity
-from nvkit.errors import ConfigError, DataError, EngineBuildError, disk_errors, nearest
+from nvkit.engine.base import BuildReport, Network
+from nvkit.engine.cpu import cores, cpu_identity
+from nvkit.engine.onnxruntime_runner import OnnxRuntimeRunner
+from nvkit.errors import ConfigError, EngineBuildError, disk_errors, nearest
 from nvkit.store import write_json
 
 if TYPE_CHECKING:
@@ -33,73 +31,6 @@ if TYPE_CHECKING:
 _ENGINE = "engine.onnx"
 _CARD = "engine.json"
 _PRECISIONS = ("fp32", "int8")
-
-
-class OnnxRuntimeRunner:
-    """Sessions on an optimised network.
-
-    `submit` only prepares the input: a view of the staged samples where their rows follow one another, else a copy
-    into the slot's own batch buffer. `wait` computes, on the calling thread and its session's pool.
-
-    Args:
-        sessions: One for each slot; may be the same one.
-        output: Name of the output to return.
-        batch_size: Most samples in a batch.
-    """
-
-    def __init__(self, sessions: Sequence[onnxruntime.InferenceSession], output: str, batch_size: int) -> None:
-        self.slots = len(sessions)
-        self.max_batch = batch_size
-        self._runs = [session.run for session in sessions]
-        self._outputs = [output]
-        self._inputs = {value.name: value for value in sessions[0].get_inputs()}
-        self._staged: list[tuple[str, Array]] = []
-        self._buffers: list[dict[str, Array]] = [{} for _ in sessions]
-        self._feeds: list[dict[str, Array]] = [{} for _ in sessions]
-
-    def stage(self, inputs: Mapping[str, Array]) -> None:
-        """Keep the arrays; contiguous ones are not copied.
-
-        Raises:
-            DataError: names, types or shapes are not the network's.
-        """
-        for name, value in self._inputs.items():
-            if name not in inputs:
-                raise DataError(f"The samples lack the network's input '{name}'.", nearest(name, inputs))
-            _check_input(name, value, inputs[name])
-        self._staged = [(name, np.ascontiguousarray(inputs[name])) for name in self._inputs]
-        for buffers in self._buffers:
-            buffers.clear()
-
-    def submit(self, slot: int, rows: Sequence[int]) -> None:
-        """Point the slot's next run at these rows."""
-        count = len(rows)
-        first = rows[0]
-        feeds = self._feeds[slot]
-        if count == 1 or _consecutive(rows, first, count):
-            for name, array in self._staged:
-                feeds[name] = array[first : first + count]
-            return
-        buffers = self._buffers[slot]
-        for name, array in self._staged:
-            if name not in buffers:
-                buffers[name] = np.empty((self.max_batch, *array.shape[1:]), array.dtype)
-            target = buffers[name][:count]
-            # With mode "raise" numpy gathers into a temporary array first.
-            np.take(array, rows, axis=0, out=target, mode="clip")
-            feeds[name] = target
-
-    def wait(self, slot: int) -> Array:
-        """Run the slot's batch and return the output."""
-        output: Array = self._runs[slot](self._outputs, self._feeds[slot])[0]
-        return output
-
-    def close(self) -> None:
-        """Drop the sessions and the samples."""
-        self._runs = []
-        self._staged = []
-        self._buffers = []
-        self._feeds = []
 
 
 class OnnxRuntimeBackend:
@@ -148,7 +79,9 @@ class OnnxRuntimeBackend:
 
         source = network.quantized if _precision(settings) == "int8" else network.model
         if source is None:
-            raise EngineBuildError("There is no quantised network to build an int8 engine from.", "Calibrate first.")
+            raise EngineBuildError(
+                "There is no quantised network to build an int8 engine from.", "Run the calibrate stage first."
+            )
         model = load_model(source)
         keep_output(model, network.output, source)
         target = folder / _ENGINE
@@ -183,11 +116,10 @@ class OnnxRuntimeBackend:
         for key, value in (("batch_size", settings.batch_size), ("slots", slots), ("threads", threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"{key} is {value}.", "Give at least 1.")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = threads or max(1, cores // slots)
+        threads = threads or max(1, cores() // slots)
         self._check_card(card, folder)
         # The file is optimised already: doing it again would only cost time.
-        options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, threads, spin=slots * threads <= cores)
+        options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, threads, spin=slots * threads <= cores())
         try:
             sessions = [
                 onnxruntime.InferenceSession(str(folder / _ENGINE), options, providers=["CPUExecutionProvider"])
@@ -226,26 +158,6 @@ def _options(level: Any, threads: int, *, spin: bool = True) -> onnxruntime.Sess
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     return options
-
-
-def _consecutive(rows: Sequence[int], first: int, count: int) -> bool:
-    if rows[-1] - first != count - 1:
-        return False
-    if isinstance(rows, np.ndarray):
-        return bool((rows[1:] - rows[:-1] == 1).all())
-    return isinstance(rows, range) or list(rows) == list(range(first, first + count))
-
-
-def _check_input(name: str, value: Any, array: Array) -> None:
-    wanted = value.type.removeprefix("tensor(").rstrip(")")
-    given = {"float32": "float", "float64": "double"}.get(array.dtype.name, array.dtype.name)
-    sizes = zip(value.shape[1:], array.shape[1:], strict=False)
-    fits = len(value.shape) == array.ndim and all(not isinstance(a, int) or a == b for a, b in sizes)
-    if wanted != given or not fits:
-        raise DataError(
-            f"Input '{name}' takes {wanted} {value.shape}; the samples are {given} {list(array.shape)}.",
-            "Preprocess the samples for this network.",
-        )
 
 
 def _precision(settings: Any) -> str:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from nvkit.config.settings import Settings
 
 _MARGIN = 1.1  # LoadGen's Offline query is sized by the rate; a test that ends early does not count
+_SERVER_MARGIN = 0.8
+_SIMULATED = 20_000  # queries
 _MOST_QPS = 100_000.0  # LoadGen keeps the whole Server schedule in memory
 
 
@@ -40,18 +44,23 @@ def with_expectations(settings: Settings, scenario: str, batch_s: float, batch: 
 
 
 def _server_qps(settings: Settings, service_s: float, slots: int) -> float:
-    """Return an arrival rate whose waiting time, by queueing theory, just keeps the latency limit.
+    """Return the highest arrival rate, less a margin, that keeps the latency limit in a simulated queue.
 
-    For random arrivals and constant service (M/D/1) the share of queries that wait longer than t is about
-    load * exp(-2 (1 - load) t / (load * service)). Where not even an idle system keeps the limit, the load is 30 %.
+    Queries arrive at random at one slot and take `service_s` each. Where not even an idle slot keeps the limit, its
+    load is 30 %.
     """
-    spare_s = settings.server_target_latency_ns / 1e9 - service_s
-    share = 1 - settings.server_target_latency_percentile
-    load = 0.3
-    if spare_s > 0:
-        loads = [percent / 100 for percent in range(1, 91)]
-        fits = [x for x in loads if x * math.exp(-2 * (1 - x) * spare_s / (x * service_s)) <= share]
-        load = 0.8 * max(fits) if fits else load
+    limit = settings.server_target_latency_ns / 1e9 / service_s
+    gaps = np.random.default_rng(0).exponential(1.0, _SIMULATED)
+    number = np.arange(1, _SIMULATED + 1)
+
+    def latency(load: float) -> float:
+        # Query n is done n - k + 1 services after the last query k that found the slot idle came.
+        due = np.cumsum(gaps) / load
+        done = np.maximum.accumulate(due - number + 1) + number
+        return float(np.quantile(done - due, settings.server_target_latency_percentile))
+
+    kept = [load for load in (percent / 100 for percent in range(1, 91)) if latency(load) <= limit]
+    load = _SERVER_MARGIN * max(kept) if kept else 0.3
     return min(_MOST_QPS, load * slots / service_s)
 
 

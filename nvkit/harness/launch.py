@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nvkit
 from nvkit.benchmarks.base import SampleSet
@@ -94,19 +94,10 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         partial.mkdir(parents=True)
         write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
         write_json(partial / "spec.json", spec.to_json())
-        with (partial / "console.txt").open("wb") as console:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "nvkit.harness", str((partial / "spec.json").resolve())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=console,
-                cwd=partial,
-                env={**os.environ, "PYTHONPATH": _python_path()},
-                text=True,
-            )
-            if started:
-                started(child.pid)
+        with (partial / "console.txt").open("wb") as console, _child(partial, console) as child:
             try:
+                if started:
+                    started(child.pid)
                 _show_progress(child, spec)
                 code = child.wait()
             except BaseException:
@@ -122,8 +113,18 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
     return report
 
 
-def _python_path() -> str:
-    return os.pathsep.join(filter(None, [str(Path(nvkit.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
+def _child(folder: Path, console: IO[bytes]) -> subprocess.Popen[str]:
+    kit = str(Path(nvkit.__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "nvkit.harness", str((folder / "spec.json").resolve())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=console,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        text=True,
+    )
 
 
 def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:

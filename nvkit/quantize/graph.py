@@ -74,7 +74,8 @@ def prepare(path: Path) -> onnx.ModelProto:
             target = Path(folder) / "prepared.onnx"
             options.optimized_model_filepath = str(target)
             onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            model = onnx.shape_inference.infer_shapes(onnx.load(str(target)))
+            onnx.shape_inference.infer_shapes_path(str(target))
+            model = onnx.load(str(target))
     except Exception as error:
         raise _broken(path, error) from error
     for number, node in enumerate(model.graph.node):

@@ -17,15 +17,19 @@ import numpy.typing as npt
 from nvkit.errors import RangesError
 
 BINS = 4096
+_SMALLEST = -100  # exponent of the least width: its inverse is still a float32
 _CHUNK = 1 << 17  # values binned at a time, so that the scratch arrays stay in a core's cache
 
 
 class Histogram:
     """Counts of |x| in 4,096 equal bins from 0, whose width doubles whenever a larger value arrives.
 
+    The width is a power of two, so that scaling by it is exact and the counts depend on the values alone: not on
+    their order, nor on how they came in batches.
+
     Attributes:
         counts: int64[4096].
-        width: Width of a bin; 0 until a value other than 0 was seen.
+        width: Width of a bin, the smallest power of two that fits; 0 until a value other than 0 was seen.
         lower: Smallest value seen.
         upper: Largest value seen.
     """
@@ -69,7 +73,7 @@ class Histogram:
 
     def _widen(self) -> None:
         if self.width == 0.0:
-            self.width = self.amax / (BINS - 1)
+            self.width = 2.0 ** max(_SMALLEST, math.frexp(self.amax / BINS)[1] - 1)
         while self.amax >= self.width * BINS:
             merged = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.concatenate([merged, np.zeros(BINS // 2, np.int64)])

@@ -168,7 +168,9 @@ def _insert(network: onnx.ModelProto, limits: Mapping[str, tuple[float, float]],
         TensorsData(CalibrationMethod.MinMax, data),
         [],
         floats,
-        sorted({*QDQRegistry, *QLinearOpsRegistry, "ReduceMean", "Sum"} - {"Softmax"}),  # stays float, as its Gemm's output
+        sorted(
+            {*QDQRegistry, *QLinearOpsRegistry, "ReduceMean", "Sum"} - {"Softmax"}
+        ),  # stays float, as its Gemm's output
         options,
     )
     quantizer.quantize_model()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -13,8 +16,8 @@ from resnet50_settings import make_settings
 
 from nvkit.benchmarks.resnet50 import BENCHMARK, images, samples
 from nvkit.benchmarks.resnet50.dataset import read_folder
-from nvkit.benchmarks.resnet50.preprocess import BadImage, preprocess_image
-from nvkit.errors import DataError
+from nvkit.benchmarks.resnet50.preprocess import BadImage, preprocess_image, read_image
+from nvkit.errors import DataError, DiskFullError
 from nvkit.store import Store
 
 
@@ -73,6 +76,19 @@ def test_preprocessing_is_that_of_the_rules(tmp_path: Path, height: int, width: 
     small = np.empty((3, 224, 224), np.int8)
     preprocess_image(path, small)
     np.testing.assert_array_equal(small, np.clip(expected, -128, 127).astype(np.int8))
+
+
+def test_a_turned_photograph_is_turned_back(tmp_path: Path) -> None:
+    _, encoded = cv2.imencode(".jpg", picture(300, 500))
+    orientation = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"  # tag 0x112, one short, value 6
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + orientation + bytes(4)
+    path = tmp_path / "turned.JPEG"
+    jpeg = encoded.tobytes()
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    assert read_image(path).shape == (500, 300, 3)
+    row = np.empty((3, 224, 224), np.float32)
+    preprocess_image(path, row)
+    np.testing.assert_array_equal(row, by_the_book(path))
 
 
 def test_damaged_files_are_told_apart(tmp_path: Path) -> None:
@@ -238,6 +254,28 @@ def test_bad_files_stop_preprocessing_unless_allowed(folder: Path, tmp_path: Pat
     for row, name in enumerate(kept.files):
         np.testing.assert_array_equal(result.open()["input_tensor:0"][row], by_the_book(folder / name))
     with pytest.raises(DataError, match="2 of 6"):  # the stored set does not outlive the leave
+        BENCHMARK.preprocess(make_settings(), store, data)
+
+
+def test_a_disk_without_room_is_an_error_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    data = read_folder(folder, store)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(DiskFullError, match=r"0.00 GB free"):
+        BENCHMARK.preprocess(make_settings(), store, data)
+
+
+def test_a_disk_that_fills_up_is_an_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    data = read_folder(folder, store)
+
+    def full(*args: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DiskFullError):
         BENCHMARK.preprocess(make_settings(), store, data)
 
 

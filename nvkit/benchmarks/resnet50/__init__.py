@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nvkit.benchmarks.base import Accuracy, Array, DataSet, Model, SampleSet
+from nvkit.errors import MissingPackageError
 from nvkit.store import Store
 
 
@@ -23,6 +24,7 @@ class ResNet50:
         Raises:
             DataError: the folder, its map or its files are not as they must be.
         """
+        _require_opencv()
         from nvkit.benchmarks.resnet50.dataset import find_dataset
 
         return find_dataset(settings, store)
@@ -38,6 +40,7 @@ class ResNet50:
             from nvkit.benchmarks.resnet50.reference import reference_model
 
             return reference_model(settings, store)
+        _require_opencv()
         from nvkit.benchmarks.resnet50.synthetic import synthetic_model
 
         return synthetic_model(settings, store)
@@ -48,6 +51,7 @@ class ResNet50:
         Raises:
             DataError: more than `settings.allow_bad_images` files cannot be used.
         """
+        _require_opencv()
         from nvkit.benchmarks.resnet50.samples import preprocess_samples
 
         return preprocess_samples(settings, store, data, calibration=calibration)
@@ -69,6 +73,16 @@ class ResNet50:
         from nvkit.benchmarks.resnet50.accuracy import score_responses
 
         return score_responses(responses, data)
+
+
+def _require_opencv() -> None:
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            f"resnet50 reads images with OpenCV, which cannot be imported here: {error}.",
+            'Install it: pip install "nvkit[vision]".',
+        ) from error
 
 
 BENCHMARK = ResNet50()

@@ -13,8 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nvkit.benchmarks.resnet50.network import INPUT
-from nvkit.benchmarks.resnet50.preprocess import SAMPLE_SHAPE
+from nvkit.benchmarks.resnet50.tensors import INPUT, SAMPLE_SHAPE
 from nvkit.errors import ModelError
 from nvkit.store import Store, file_digest, replacing
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nvkit.benchmarks.resnet50 import images
-from nvkit.benchmarks.resnet50.network import CLASSES
+from nvkit.benchmarks.resnet50.tensors import CLASSES
 
 Matrix = npt.NDArray[np.float64]
 

@@ -15,14 +15,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-INPUT = "input_tensor:0"
-CLASS_OUTPUT = "ArgMax:0"
-SOFTMAX_OUTPUT = "softmax_tensor:0"
+from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMPLE_SHAPE, SOFTMAX_OUTPUT
+
 FEATURES = "resnet_model/Mean:0"
 """Pooled features, what the last layer sees, [N, features]."""
-CLASSES = 1001
-"""1000 classes of ImageNet after the background class 0."""
-
 OPSET = 13
 IR_VERSION = 8
 """Explicit, because every onnxruntime since 1.20 reads it and not every one reads the newest."""
@@ -129,7 +125,7 @@ def resnet50(
     return finish(
         graph.nodes,
         initialisers,
-        inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, 224, 224])],
+        inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *SAMPLE_SHAPE])],
         outputs=[
             helper.make_tensor_value_info(CLASS_OUTPUT, TensorProto.INT64, ["batch"]),
             helper.make_tensor_value_info(SOFTMAX_OUTPUT, TensorProto.FLOAT, ["batch", CLASSES]),

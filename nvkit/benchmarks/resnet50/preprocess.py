@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nvkit.benchmarks.resnet50.tensors import SIDE
+
 PREPROCESSING_VERSION = 1
 """Changes whenever the same file gives other numbers."""
 
-SIDE = 224
 SHORT_SIDE = int(100.0 * SIDE / 87.5)
 MEANS_RGB = (123.68, 116.78, 103.94)
-SAMPLE_SHAPE = (3, SIDE, SIDE)
 DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "int8": np.dtype(np.int8)}
 
 _MEANS = tuple(np.float32(mean) for mean in MEANS_RGB)

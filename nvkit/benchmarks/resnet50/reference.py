@@ -10,8 +10,7 @@ from typing import Any
 
 from nvkit.benchmarks.base import Model, TensorSpec
 from nvkit.benchmarks.resnet50.adapt import adapt
-from nvkit.benchmarks.resnet50.network import INPUT
-from nvkit.benchmarks.resnet50.preprocess import SAMPLE_SHAPE
+from nvkit.benchmarks.resnet50.tensors import INPUT, SAMPLE_SHAPE
 from nvkit.errors import ChecksumError, ModelError, SetupError, is_disk_full
 from nvkit.store import Store, file_digest
 

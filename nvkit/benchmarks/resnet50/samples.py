@@ -21,15 +21,14 @@ from nvkit.benchmarks.base import DataSet, SampleSet
 from nvkit.benchmarks.resnet50.preprocess import (
     DTYPES,
     PREPROCESSING_VERSION,
-    SAMPLE_SHAPE,
     BadImage,
     preprocess_image,
 )
+from nvkit.benchmarks.resnet50.tensors import INPUT, SAMPLE_SHAPE
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
 from nvkit.errors import DataError, DiskFullError
 from nvkit.store import Store, write_json
 
-INPUT = "input_tensor:0"
 _ARRAY = "samples.npy"
 _SKIPPED = "skipped.json"
 

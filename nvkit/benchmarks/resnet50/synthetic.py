@@ -18,7 +18,8 @@ from nvkit.benchmarks.resnet50 import network
 from nvkit.benchmarks.resnet50.dataset import read_map
 from nvkit.benchmarks.resnet50.fit import fit_last_layer
 from nvkit.benchmarks.resnet50.generate import FIT, generated_folder
-from nvkit.benchmarks.resnet50.preprocess import SAMPLE_SHAPE, preprocess_image
+from nvkit.benchmarks.resnet50.preprocess import preprocess_image
+from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMPLE_SHAPE
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
 from nvkit.benchmarks.resnet50.weights import seeded_weights
 from nvkit.store import Store, file_digest, replacing, write_json
@@ -61,8 +62,8 @@ def synthetic_model(settings: Any, store: Store) -> Model:
         synthetic=True,
         description=f"ResNet-50 v1.5, {size}, seeded weights, last layer fitted on "
         f"{settings.generated_fit_images} generated images (left-out top-1 {100 * left_out['class']:.1f} %)",
-        inputs=(TensorSpec(network.INPUT, "float32", SAMPLE_SHAPE),),
-        output=TensorSpec(network.CLASS_OUTPUT, "int64", ()),
+        inputs=(TensorSpec(INPUT, "float32", SAMPLE_SHAPE),),
+        output=TensorSpec(CLASS_OUTPUT, "int64", ()),
         notes=("synthetic weights: speed is that of the architecture, accuracy says nothing about ImageNet",),
     )
 
@@ -72,7 +73,7 @@ def _build(images: Path, width: float, seed: int, threads: int | None) -> tuple[
     paths = [images / name for name, _ in entries]
     shape = network.topology(width)
     parameters = seeded_weights(shape, _load(paths[:_BATCH], threads), seed)
-    nothing = (np.zeros((shape.features, network.CLASSES), np.float32), np.zeros(network.CLASSES, np.float32))
+    nothing = (np.zeros((shape.features, CLASSES), np.float32), np.zeros(CLASSES, np.float32))
     features = _features(network.resnet50(parameters, nothing, width), paths, threads)
     fit = fit_last_layer(features, [label for _, label in entries])
     return network.resnet50(parameters, (fit.kernel, fit.bias), width), fit.left_out
@@ -97,6 +98,6 @@ def _features(model: onnx.ModelProto, paths: list[Path], threads: int | None) ->
     with tqdm(total=len(paths), desc="Fitting the last layer", unit="image") as bar:
         for start in range(0, len(paths), _BATCH):
             batch = _load(paths[start : start + _BATCH], threads)
-            parts.append(session.run([network.FEATURES], {network.INPUT: batch})[0])
+            parts.append(session.run([network.FEATURES], {INPUT: batch})[0])
             bar.update(len(batch))
     return np.concatenate(parts)
