@@ -7,10 +7,11 @@ import time
 from typing import TextIO
 
 _BAR_S = 5.0
+_ERASE_LINE = "\r\x1b[K"
 
 
 class Echo:
-    """The text file that papermill writes the streams of cells to; passes them on to stderr.
+    """Passes what cells print on to stderr; `stdout` and `stderr` are the text files that papermill writes to.
 
     A terminal gets the characters as they come, so that progress bars move. A file or pipe gets whole lines, and of
     a progress bar one line every few seconds.
@@ -19,33 +20,54 @@ class Echo:
     def __init__(self, target: TextIO | None = None) -> None:
         self._target = target or sys.stderr
         self._terminal = self._target.isatty()
-        self._line = ""
         self._bar_shown = time.monotonic()
+        self.stdout = _Stream(self)
+        self.stderr = _Stream(self)
 
-    def write(self, text: str) -> None:
-        """Take a piece of a cell's output."""
+    def close(self) -> None:
+        """Show unfinished last lines; the target stays open."""
+        for stream in (self.stdout, self.stderr):
+            if not self._terminal and stream.line.strip():
+                self._show(stream.line)
+            stream.line = ""
+        self._target.flush()
+
+    def take(self, stream: _Stream, text: str) -> None:
+        """Take a piece of a cell's output in one of the streams."""
+        # The two streams arrive in turns: what is printed must not land behind the bar that stands there.
+        other = self.stderr if stream is self.stdout else self.stdout
+        if self._terminal and "\r" in other.line:
+            self._target.write(_ERASE_LINE)
+            other.line = ""
+        *lines, stream.line = (stream.line + text).split("\n")
         if self._terminal:
             self._target.write(text)
             return
-        *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._show(line)
-        if "\r" in self._line and time.monotonic() - self._bar_shown >= _BAR_S:
+        if "\r" in stream.line and time.monotonic() - self._bar_shown >= _BAR_S:
             self._bar_shown = time.monotonic()
-            self._show(self._line)
+            self._show(stream.line)
 
     def flush(self) -> None:
         """Flush the target."""
         self._target.flush()
 
-    def close(self) -> None:
-        """Show an unfinished last line; the target stays open."""
-        if self._line.strip():
-            self._show(self._line)
-        self._line = ""
-        self.flush()
-
     def _show(self, line: str) -> None:
         shown = line.rstrip("\r").rpartition("\r")[2].rstrip()
         if shown or not line:  # an empty line is meant; what a finished bar leaves is not
             self._target.write(shown + "\n")
+
+
+class _Stream:
+    """One of the two streams; `line` is what has come since the last line end."""
+
+    def __init__(self, echo: Echo) -> None:
+        self._echo = echo
+        self.line = ""
+
+    def write(self, text: str) -> None:
+        self._echo.take(self, text)
+
+    def flush(self) -> None:
+        self._echo.flush()

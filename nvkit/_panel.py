@@ -18,6 +18,10 @@ from nvkit._callbacks import guarded
 from nvkit.notebooks import STAGES
 
 _COLOURS = {"pending": "#8a8a8a", "running": "#1668b8", "done": "#1b7f3b", "failed": "#b00020"}
+# A notebook kernel ignores SIGINT between cells, and a child inherits that: Cancel would do nothing.
+_CHILD = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from nvkit.__main__ import main; main()"
+)
 _STAGE_LINE = re.compile(r"\[\d+/\d+\] (\w+): (.*)")
 
 
@@ -25,7 +29,7 @@ class Panel:
     """Run and Cancel buttons, a strip of stages, and a log.
 
     Args:
-        command: Returns the words after `python -m nvkit`; called when Run is pressed.
+        command: Returns the words after `nvkit`; called when Run is pressed.
 
     Attributes:
         widget: What to display.
@@ -55,7 +59,7 @@ class Panel:
         self.log.append_stdout(f"$ {shlex.join(['nvkit', *command])}\n")
         # In the kernel's process group, so that closing the notebook ends the run too.
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "nvkit", *command],
+            [sys.executable, "-c", _CHILD, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -28,10 +28,12 @@ from papermill.utils import find_first_tagged_cell_index
 from traitlets import Unicode
 
 from nvkit.notebooks import unknown_parameter
+from nvkit.system import python_path
 
 _SOCKET_PATH = 107  # bytes that Linux allows; a socket is called <folder>/k-<number>
 _IOPUB_S = 120  # outputs may lag behind on a machine that is busy with a benchmark
 _SHUTDOWN_S = 10.0
+_WIDGET = {"application/vnd.jupyter.widget-view+json"}
 
 _log = logging.getLogger("nvkit.notebooks")
 _log.addHandler(logging.NullHandler())
@@ -129,14 +131,17 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             self.nb_man.cell_exception(self.nb.cells[cell_index], cell_index=cell_index)
             raise
         finally:
-            _drop_blank_streams(self.nb.cells[cell_index])
+            _drop_blank_outputs(self.nb.cells[cell_index])
+
+    def set_widgets_metadata(self) -> None:
+        """Keep no state of widgets: nobody is there to see them, and nothing that matters lives in one."""
 
 
 class _ThisPython(KernelSpecManager):  # type: ignore[misc]
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return a kernelspec of the running interpreter (without frozen modules, of which debugpy would warn)."""
         python_arguments = ["-Xfrozen_modules=off"] if sys.version_info >= (3, 11) else []
-        return KernelSpec(**get_kernel_dict(python_arguments=python_arguments))
+        return KernelSpec(**get_kernel_dict(python_arguments=python_arguments), env={"PYTHONPATH": python_path()})
 
 
 def _forget_earlier_runs(nb: Any) -> None:
@@ -213,7 +218,12 @@ def _close_loop() -> None:
     asyncio.set_event_loop(None)
 
 
-def _drop_blank_streams(cell: Any) -> None:
-    """Remove what a finished progress bar leaves: a line of spaces."""
+def _drop_blank_outputs(cell: Any) -> None:
+    """Remove what a reader would see as nothing: the spaces that a finished progress bar leaves, and widgets."""
     if "outputs" in cell:
-        cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if not (output.output_type == "stream" and not output.text.strip())
+            and not _WIDGET & output.get("data", {}).keys()
+        ]

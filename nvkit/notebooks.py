@@ -105,7 +105,7 @@ def _papermill(source: Path, partial: Path, failed: Path, parameters: Mapping[st
     from nvkit._papermill import NvkitEngine
 
     papermill_engines.register("nvkit", NvkitEngine)  # also where nvkit runs without being installed
-    terminal = Echo() if echo else None
+    shown = Echo() if echo else None
     try:
         return papermill.execute_notebook(
             _literal(source),
@@ -113,8 +113,8 @@ def _papermill(source: Path, partial: Path, failed: Path, parameters: Mapping[st
             dict(parameters),
             engine_name="nvkit",
             progress_bar=False,
-            stdout_file=terminal,
-            stderr_file=terminal,
+            stdout_file=shown.stdout if shown else None,
+            stderr_file=shown.stderr if shown else None,
             resources={"metadata": {"path": str(cwd)}},
         )
     except papermill.PapermillExecutionError as error:
@@ -127,8 +127,8 @@ def _papermill(source: Path, partial: Path, failed: Path, parameters: Mapping[st
     except RuntimeError as error:  # nbclient's word for a kernel that does not start
         raise NotebookError(f"The kernel of {source.name} did not work: {error}.", _AGAIN) from error
     finally:
-        if terminal:
-            terminal.close()
+        if shown:
+            shown.close()
 
 
 def _raised_in_cell(error: Any, notebook: str, failed: Path) -> BaseException:

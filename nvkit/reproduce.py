@@ -9,7 +9,7 @@ from typing import Any
 
 import nvkit
 from nvkit.config import PATHS
-from nvkit.errors import UnfinishedStageError
+from nvkit.errors import NotebookError, UnfinishedStageError
 from nvkit.harness import refuse_audit_config
 from nvkit.notebooks import STAGES, execute, notebooks_folder
 from nvkit.runs import RunFolder, StageResult, open_run
@@ -51,7 +51,11 @@ def reproduce(
             _say(f"{label}{stage}: {notebook}")
             execute(notebooks_folder() / notebook, executed, parameters, cwd=run.path)
             done = _finished(run, stage)
-            assert done is not None, f"{notebook} ran to its end without finishing {stage}"
+            if done is None:
+                raise NotebookError(
+                    f"{notebook} finished, but its result is not of this nvkit: its source was changed during the run.",
+                    "Give the same command again.",
+                )
             done = done.model_copy(update={"reused": False})
         _say(f"{label}{done.headline()}")
     return nvkit.stages.report(config, run), run.path

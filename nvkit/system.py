@@ -314,3 +314,9 @@ def _ask(question: Callable[[], T]) -> T | None:
 def _text(value: str | bytes) -> str:
     """Decode what old releases of nvidia-ml-py return as bytes."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def python_path() -> str:
+    """Return a PYTHONPATH by which a child process in any working directory finds this nvkit, installed or not."""
+    kit = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(dict.fromkeys([kit, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])).strip(os.pathsep)

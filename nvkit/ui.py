@@ -122,13 +122,15 @@ def overview(config: RunConfig, run: RunFolder) -> Table:
 
 
 def show_figures(result: StageResult) -> None:
-    """Display every figure of a result as a PNG picture, under its name, which is also its file name in plots/."""
+    """Display every figure of a result as a PNG picture, under the name that its file in plots/ has too."""
     import io
+    from base64 import b64encode
 
-    from IPython.display import Image, display
+    from IPython.display import display
 
     for name, figure in result.figures().items():
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=150)
         width = int(figure.get_size_inches()[0] * 96)
-        display(Image(png.getvalue(), width=width, alt=name))
+        bundle = {"image/png": b64encode(png.getvalue()).decode(), "text/plain": name}
+        display(bundle, raw=True, metadata={"image/png": {"width": width, "alt": name}})

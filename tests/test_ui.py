@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import time
 from typing import Any
@@ -208,7 +209,7 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(_panel.subprocess, "Popen", lambda _, **kw: start([sys.executable, "-c", script], **kw))
 
 
-def test_figures_are_shown_as_pictures(shown: list[Any]) -> None:
+def test_figures_are_shown_as_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from nvkit.results.plot_style import new_figure
     from nvkit.runs import StageResult
 
@@ -216,6 +217,10 @@ def test_figures_are_shown_as_pictures(shown: list[Any]) -> None:
         def figures(self) -> dict[str, Any]:
             return {"one": new_figure("t", "x", "y", "")[0]}
 
+    shown: list[tuple[Any, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata: shown.append((data, metadata)))
     ui.show_figures(Plotted())
-    assert shown[0].data.startswith(b"\x89PNG")
-    assert shown[0].alt == "one"
+    [(data, metadata)] = shown
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["text/plain"] == "one"
+    assert metadata["image/png"] == {"width": 768, "alt": "one"}

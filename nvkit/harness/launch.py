@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import nvkit
 from nvkit.benchmarks.base import SampleSet
 from nvkit.config.settings import Settings
 from nvkit.errors import ConfigError, HarnessError, disk_errors
 from nvkit.progress import tqdm
 from nvkit.store import write_json, write_text
+from nvkit.system import python_path
 
 _PARTIAL = "PARTIAL.txt"
 
@@ -114,15 +114,13 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
 
 
 def _child(folder: Path, console: IO[bytes]) -> subprocess.Popen[str]:
-    kit = str(Path(nvkit.__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [kit, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", "nvkit.harness", str((folder / "spec.json").resolve())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=console,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": python_path()},
         text=True,
     )
 

@@ -23,7 +23,7 @@ from nvkit.quantize.observed import Batch, ObservedNetwork
 from nvkit.store import file_digest, write_json
 
 METHODS = ("entropy", "max", "percentile")
-_MOST_WORKERS = 8  # each holds the activations of a sample, 45 MB for ResNet-50
+_MOST_WORKERS = 8  # each holds the activations of a sample, 68 MB for ResNet-50
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ class Metric:
         value: The figure, as LoadGen logged it.
         unit: "samples/s" or "ns".
         higher_is_better: True for throughput, False for latency.
+        percentile: The fraction (0.9) that a latency is of, None for throughput.
     """
 
     name: str
     value: float
     unit: str
     higher_is_better: bool
+    percentile: float | None = None
 
     @property
     def shown(self) -> tuple[float, str]:
@@ -36,7 +38,8 @@ class Metric:
     @property
     def label(self) -> str:
         """What the figure is, in words."""
-        return _LABELS.get(self.name, self.name)
+        label = _LABELS.get(self.name, _NO_ESTIMATE)
+        return label if self.percentile is None else f"p{100 * self.percentile:g} {label}"
 
     def __str__(self) -> str:
         value, unit = self.shown
@@ -47,11 +50,10 @@ _LABELS = {
     "result_samples_per_second": "throughput",
     "result_scheduled_samples_per_sec": "scheduled throughput",
     "result_completed_samples_per_sec": "completed throughput",
-    "early_stopping_latency_ss": "p90 latency, early-stopping estimate",
-    "early_stopping_latency_ms": "p99 latency of a query, early-stopping estimate",
-    "result_90.00_percentile_latency_ns": "p90 latency, too few queries for the estimate",
-    "result_99.00_percentile_per_query_latency_ns": "p99 latency of a query, too few queries for the estimate",
+    "early_stopping_latency_ss": "latency, early-stopping estimate",
+    "early_stopping_latency_ms": "query latency, early-stopping estimate",
 }
+_NO_ESTIMATE = "latency, too few queries for the estimate"
 
 
 def round_number(round: str) -> tuple[int, int]:
@@ -78,12 +80,12 @@ def official(detail: DetailLog, round: str) -> Metric:
     number = round_number(round)
     scenario = detail.scenario
     if scenario in ("SingleStream", "MultiStream"):
-        key, plain = {
-            "SingleStream": ("early_stopping_latency_ss", "result_90.00_percentile_latency_ns"),
-            "MultiStream": ("early_stopping_latency_ms", "result_99.00_percentile_per_query_latency_ns"),
-        }[scenario]
-        key = key if detail.require(key) else plain
-        return Metric(key, float(detail.require(key)), "ns", higher_is_better=False)
+        share = float(detail.require("effective_target_latency_percentile"))
+        single = scenario == "SingleStream"
+        key = "early_stopping_latency_ss" if single else "early_stopping_latency_ms"
+        if not detail.require(key):
+            key = f"result_{100 * share:.2f}_percentile_{'' if single else 'per_query_'}latency_ns"
+        return Metric(key, float(detail.require(key)), "ns", higher_is_better=False, percentile=share)
     key = "result_samples_per_second"
     if scenario == "Server":
         done = number >= _COMPLETED_SINCE

@@ -24,6 +24,9 @@ _MAKERS = {"nvidia", "tesla", "geforce", "rtx", "quadro"}
 _MODEL = re.compile(r"[a-z]{1,2}\d{1,4}s?|\d{4}|orin|thor")
 
 
+_OFFICIAL_PERCENTILE = {"SingleStream": 0.9, "MultiStream": 0.99}
+
+
 @dataclass(frozen=True)
 class PublishedResult:
     """One official figure; the fields are the columns of the file.
@@ -195,6 +198,8 @@ def nearest(
         why = f"no result was published for {accelerator}" if accelerator else "this machine has no accelerator"
         choice = f"the smallest system published by NVIDIA, since {why}"
     differs = _differences(best, round, accelerator, accelerators, framework, loadgen_version)
+    if ours and ours.percentile and ours.percentile != (official := _OFFICIAL_PERCENTILE[scenario]):
+        differs.append(f"percentile: ours p{100 * ours.percentile:g}, published p{100 * official:g}")
     return Comparison(best, ours, accelerators, choice, (*differs, *notes))
 
 

@@ -147,7 +147,7 @@ def results_table(tests: Sequence[TestSummary]) -> Table:
     scores = {test.scenario: test.accuracy for test in tests if test.accuracy}
     measured = [test for test in tests if test.metric]
     alone = [test for test in tests if not test.metric and test.scenario not in {m.scenario for m in measured}]
-    headings = ("scenario", "result", "unit", "validity", "p50 ms", "p90 ms", "p99 ms", "samples", "accuracy")
+    headings = ("scenario", "result", "unit", "what", "validity", "p50 ms", "p90 ms", "p99 ms", "samples", "accuracy")
     rows = []
     for test in [*measured, *alone]:
         value, unit = test.metric.shown if test.metric else (None, "")
@@ -155,7 +155,8 @@ def results_table(tests: Sequence[TestSummary]) -> Table:
         validity = "VALID" if test.verdict.valid else "INVALID"
         latencies = [None if ns is None else ns / 1e6 for ns in times]
         score = _score(test.accuracy or scores.get(test.scenario))
-        rows.append((test.scenario, value, unit, validity, *latencies, test.counts.get("samples"), score))
+        what = test.metric.label if test.metric else ""
+        rows.append((test.scenario, value, unit, what, validity, *latencies, test.counts.get("samples"), score))
     notes = dict.fromkeys(note for test in tests for note in test.notes)
     problems = [f"{test.scenario} ({test.mode}): {reason}" for test in tests for reason in test.verdict.reasons]
     unconfirmed = [

@@ -19,7 +19,7 @@ import pytest
 import nvkit
 from nvkit._echo import Echo
 from nvkit.errors import ConfigError, DataError, NotebookError
-from nvkit.notebooks import execute
+from nvkit.notebooks import NvkitEngine, execute
 
 PARAMETERS = 'word: str = "none"\nvalues: dict = {}'
 RESULT = (
@@ -45,15 +45,21 @@ def outputs_text(path: Path) -> str:
     return "".join(o.get("text", "") for cell in found.cells for o in cell.get("outputs", []))
 
 
-def leftovers() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("nvkit-")}
+@pytest.fixture(autouse=True)
+def sockets(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the engine makes those of its kernels' sockets."""
+    folder = tmp_path_factory.mktemp("s")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
-def test_parameters_working_directory_and_interpreter(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = leftovers()
+def test_parameters_working_directory_and_interpreter(
+    tmp_path: Path, sockets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     show = "import os, sys\nprint(word, values, os.getcwd(), sys.executable)"
-    bar = "sys.stderr.write('\\r 50%')\nsys.stderr.write('\\r100%')\nsys.stderr.write('\\r     \\r')"
-    source = notebook(tmp_path / "{braces}", show, bar)
+    widget = "from IPython.display import display\nimport ipywidgets\ndisplay(ipywidgets.IntSlider())"
+    bar = "sys.stderr.write('\\r 50%')\nsys.stderr.write('\\r100%')\nsys.stderr.write('\\r     \\r');"
+    source = notebook(tmp_path / "{braces}", show, bar, widget)
     (tmp_path / "work").mkdir()
     out = tmp_path / "out" / "tiny.ipynb"
     execute(source, out, {"word": "hello", "values": {"a": 1}}, cwd=tmp_path / "work")
@@ -61,8 +67,11 @@ def test_parameters_working_directory_and_interpreter(tmp_path: Path, capfd: pyt
     assert outputs_text(out) == line, "what the bar leaves is no output"
     assert line in capfd.readouterr().err, "what cells print is shown as they run"
     assert os.listdir(out.parent) == ["tiny.ipynb"]
-    assert leftovers() == before
-    metadata = nbformat.read(out, as_version=4).metadata.papermill
+    assert os.listdir(sockets) == []
+    executed = nbformat.read(out, as_version=4)
+    assert [len(cell.outputs) for cell in executed.cells] == [0, 0, 1, 0, 0, 1]
+    assert "widgets" not in executed.metadata
+    metadata = executed.metadata.papermill
     assert (metadata.input_path, metadata.output_path) == ("tiny.ipynb", "tiny.ipynb"), "records name no paths"
 
 
@@ -114,8 +123,9 @@ def test_a_notebook_without_a_result_did_not_succeed(tmp_path: Path) -> None:
     assert not (tmp_path / "out.ipynb").exists()
 
 
-def test_a_killed_kernel_is_an_error_and_claims_no_success(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = leftovers()
+def test_a_killed_kernel_is_an_error_and_claims_no_success(
+    tmp_path: Path, sockets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     kill = "import os, signal\nprint('before')\nos.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(NotebookError, match=r"kernel of tiny\.ipynb was killed"):
         execute(notebook(tmp_path, kill, "print('never')"), tmp_path / "out.ipynb", {}, cwd=tmp_path, echo=False)
@@ -125,7 +135,7 @@ def test_a_killed_kernel_is_an_error_and_claims_no_success(tmp_path: Path, capfd
     states = [cell.metadata.papermill.status for cell in written.cells]
     assert states == ["completed", "failed", "pending", "pending"]
     assert written.metadata.papermill.exception is True
-    assert leftovers() == before
+    assert os.listdir(sockets) == []
 
 
 def test_an_interrupt_ends_the_kernel_and_its_children(tmp_path: Path) -> None:
@@ -196,14 +206,18 @@ def test_papermills_own_command_line(tmp_path: Path, installed: dict[str, str]) 
     assert not (tmp_path / "bad.ipynb").exists()
 
 
-def test_papermills_cwd_and_a_stale_notebook(tmp_path: Path, installed: dict[str, str]) -> None:
+def test_papermills_cwd_and_a_stale_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from papermill import execute_notebook
+    from papermill.engines import papermill_engines
+
+    papermill_engines.register("nvkit", NvkitEngine)
     source = notebook(tmp_path / "books", "import os\nprint(word, os.getcwd())")
     stale = nbformat.read(source, as_version=4)
     stale.metadata["papermill"] = {"parameters": {"word": "old", "gone": 1}, "exception": True, "environment": {}}
     nbformat.write(stale, source)
     (tmp_path / "work").mkdir()
-    done = papermill(installed, tmp_path, "books/tiny.ipynb", "out.ipynb", "--cwd", "work")
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    execute_notebook("books/tiny.ipynb", "out.ipynb", cwd="work", engine_name="nvkit", progress_bar=False)
     assert outputs_text(tmp_path / "out.ipynb") == f"none {tmp_path / 'work'}\n"
     metadata = nbformat.read(tmp_path / "out.ipynb", as_version=4).metadata.papermill
     assert metadata.parameters == {}
@@ -211,17 +225,47 @@ def test_papermills_cwd_and_a_stale_notebook(tmp_path: Path, installed: dict[str
     assert "environment" not in metadata
 
 
-@pytest.mark.parametrize("first", ["nvkit.notebooks", "papermill", "papermill.engines"])
+@pytest.mark.parametrize("first", ["nvkit.notebooks", "papermill"])
 def test_either_package_may_be_imported_first(installed: dict[str, str], first: str) -> None:
     code = f"import {first}\nfrom nvkit.notebooks import NvkitEngine\nimport papermill.engines as e\n"
     code += "assert e.papermill_engines.get_engine('nvkit') is NvkitEngine"
     subprocess.run([sys.executable, "-c", code], env=installed, check=True)
 
 
-def test_echo_to_a_file_is_whole_lines() -> None:
-    target = io.StringIO()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def echoed(target: io.StringIO) -> str:
+    """Return what a bar in stderr and lines in stdout become when they arrive in turns, as from a kernel."""
     echo = Echo(target)
-    for piece in ("one\ntw", "o\n", "\r 10%", "\r 20%", "\r    \r", "\rthree"):
-        echo.write(piece)
+    echo.stdout.write("one\ntw")
+    echo.stdout.write("o\n")
+    echo.stderr.write("\r 10%")
+    echo.stderr.write("\r    ")
+    echo.stdout.write("three\n")
+    echo.stderr.write("\r")
+    echo.stdout.write("four")
     echo.close()
-    assert target.getvalue() == "one\ntwo\nthree\n"
+    return target.getvalue()
+
+
+def test_echo_to_a_file_is_whole_lines() -> None:
+    assert echoed(io.StringIO()) == "one\ntwo\nthree\nfour\n"
+
+
+def test_echo_to_a_terminal_moves_bars_and_clears_them() -> None:
+    assert echoed(Terminal()) == "one\ntwo\n\r 10%\r    \r\x1b[Kthree\n\r\r\x1b[Kfour"
+
+
+def test_sockets_have_short_paths(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nvkit._papermill import _short_folder
+
+    deep = sockets / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    made = _short_folder()
+    made.rmdir()
+    assert len(str(made)) < 40
+    assert os.listdir(deep) == []

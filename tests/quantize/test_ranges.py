@@ -45,6 +45,13 @@ def test_one_pass_serves_all_methods_and_none_exceeds_max(net: Path) -> None:
     assert by_method["max"].percentile is None
 
 
+def test_the_order_of_the_samples_does_not_matter(net: Path) -> None:
+    samples = images(16)
+    forward, backward = (observe(net, batches(given), total=16) for given in (samples, samples[::-1]))
+    for method in METHODS:
+        assert forward.ranges(method) == backward.ranges(method)
+
+
 def test_ranges_survive_the_disk(net: Path, tmp_path: Path) -> None:
     found = collect(net, batches(images(8)), "entropy", total=8)
     found.save(tmp_path / "ranges.json")

@@ -1,0 +1,30 @@
+"""Runs one of nvkit's own LoadGen tests as `nvkit run` does: in the measured child."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from nvkit.benchmarks.base import SampleSet
+from nvkit.config import Settings
+from nvkit.harness import TestSpec, run_test
+from nvkit.results.loadgen_log import DetailLog, read_detail
+
+IMPLEMENTATION = "resnet50"
+
+
+def test(scenario: str, settings: Settings, engine: Path, samples: SampleSet) -> DetailLog:
+    """Run a performance test and return its log; the files are not kept.
+
+    Raises:
+        HarnessError: the child failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="nvkit-bench-") as folder:
+        spec = TestSpec(IMPLEMENTATION, scenario, "performance", settings, engine, samples)
+        run_test(spec, Path(folder) / "test")
+        return read_detail(Path(folder) / "test")
+
+
+def server_figure(log: DetailLog) -> tuple[bool, float]:
+    """Return whether a Server test is valid, and its completed queries/s."""
+    return log.require("result_validity") == "VALID", float(log.require("result_completed_samples_per_sec"))
