@@ -54,7 +54,7 @@ def publish(result: StageResult) -> None:
     from IPython.display import display
 
     bundle = {RESULT_MIME: result.model_dump(mode="json"), "text/plain": result.headline()}
-    display(bundle, raw=True)  # type: ignore[no-untyped-call]
+    display(bundle, raw=True)
 
 
 def __getattr__(name: str) -> Any:

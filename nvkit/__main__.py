@@ -6,6 +6,8 @@ import sys
 import textwrap
 import traceback
 
+_INTERRUPTED = 130
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `nvkit ARGUMENTS` and exit with the code of `nvkit.errors`."""
@@ -21,8 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
         _complain(f"{error.what} {error.fix}")
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("Interrupted. What was finished is kept; the same command continues.")
-        code = 130
+        code = _INTERRUPTED
     except BrokenPipeError:
         code = 0  # the reader of our output, such as head, has seen enough
         sys.stderr.close()
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
             _complain("This is a defect of nvkit, not of your input: please report it with the lines above.")
             code = 1
+    if code == _INTERRUPTED:  # typer turns an interrupt into this code
+        _complain("Interrupted. What was finished is kept; the same command continues.")
     sys.exit(code or 0)
 
 

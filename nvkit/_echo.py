@@ -25,9 +25,12 @@ class Echo:
         self.stderr = _Stream(self)
 
     def close(self) -> None:
-        """Show unfinished last lines; the target stays open."""
+        """End unfinished lines, and erase the bar of a cell that failed; the target stays open."""
         for stream in (self.stdout, self.stderr):
-            if not self._terminal and stream.line.strip():
+            bar = "\r" in stream.line
+            if self._terminal and stream.line:
+                self._target.write(_ERASE_LINE if bar else "\n")
+            elif stream.line and not bar:
                 self._show(stream.line)
             stream.line = ""
         self._target.flush()

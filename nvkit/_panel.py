@@ -17,7 +17,8 @@ import ipywidgets as widgets
 from nvkit._callbacks import guarded
 from nvkit.notebooks import STAGES
 
-_COLOURS = {"pending": "#8a8a8a", "running": "#1668b8", "done": "#1b7f3b", "failed": "#b00020"}
+_COLOURS = {"pending": "#8a8a8a", "running": "#1668b8", "done": "#1b7f3b", "failed": "#b00020", "cancelled": "#8a4b00"}
+_INTERRUPTED = 130  # exit code of `nvkit`
 # A notebook kernel ignores SIGINT between cells, and a child inherits that: Cancel would do nothing.
 _CHILD = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from nvkit.__main__ import main; main()"
@@ -33,7 +34,7 @@ class Panel:
 
     Attributes:
         widget: What to display.
-        states: Stage to pending, running, done or failed.
+        states: Stage to pending, running, done, failed or cancelled.
     """
 
     def __init__(self, command: Callable[[], list[str]]) -> None:
@@ -78,9 +79,9 @@ class Panel:
                     self.states[found[1]] = "running" if found[2].endswith(".ipynb") else "done"
                 self._show_strip()
         code = child.wait()
-        if code:
-            self.states = {s: "failed" if state == "running" else state for s, state in self.states.items()}
-        self._show_strip("finished" if code == 0 else f"ended with exit code {code}, see the log")
+        end = {0: "done", _INTERRUPTED: "cancelled"}.get(code, "failed")
+        self.states = {stage: end if state == "running" else state for stage, state in self.states.items()}
+        self._show_strip(f"failed with exit code {code}, see the log" if end == "failed" else end)
         self.run.disabled, self.cancel.disabled = False, True
 
     def _interrupt(self, button: Any) -> None:

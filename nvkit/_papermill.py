@@ -83,6 +83,7 @@ class NvkitEngine(Engine):  # type: ignore[misc]  # papermill has no types
             client = _Client(
                 nb_man,
                 folder=str(folder),
+                kernel_name=kernel_name,
                 log=_log,
                 log_output=log_output,
                 stdout_file=stdout_file,

@@ -16,10 +16,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
-_EPILOG = "Every setting of 'nvkit list settings' is a flag too, e.g. --batch-size 16 --min-duration 60000."
+_FREE: dict[str, Any] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    "options_metavar": "[BENCHMARK] [OPTIONS] [SETTINGS]",
+    "epilog": "Every setting of 'nvkit list settings' is a flag too, e.g. --batch-size 16 --min-duration 60000.",
+}
 
-Benchmark = Annotated[str, typer.Argument(help="benchmark, see 'nvkit list benchmarks'")]
+Benchmark = Annotated[
+    str, typer.Option(help="benchmark, see 'nvkit list benchmarks'; may also stand first without the flag")
+]
 Profile = Annotated[str, typer.Option(help="GPU profile, see 'nvkit list profiles'")]
 ScenarioName = Annotated[str, typer.Option(help="Offline, Server, SingleStream, MultiStream, several by comma, or all")]
 ModeName = Annotated[str, typer.Option(help="performance, accuracy, both (a test each), or submission (one test)")]
@@ -29,7 +34,7 @@ Outputs = Annotated[str, typer.Option(help="folder of runs/ and store/ (default:
 Fresh = Annotated[bool, typer.Option("--fresh", help="a new run folder, even if one is unfinished")]
 
 
-@app.command(context_settings=_FREE, epilog=_EPILOG)
+@app.command(**_FREE)
 def run(
     context: typer.Context,
     benchmark: Benchmark = "resnet50",
@@ -50,20 +55,9 @@ def run(
     """
     from nvkit.reproduce import reproduce
 
-    overrides = flags(context.args)
-    result, folder = reproduce(
-        {
-            "profile": profile,
-            "benchmark": benchmark,
-            "scenario": scenario,
-            "mode": mode,
-            "round": round,
-            "quick": quick,
-        },
-        overrides,
-        outputs,
-        fresh=fresh,
-    )
+    benchmark, overrides = words(context.args, benchmark)
+    names = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "mode": mode, "round": round}
+    result, folder = reproduce({**names, "quick": quick}, overrides, outputs, fresh=fresh)
     for table in result.tables():
         typer.echo(f"\n{table}")
     typer.echo(f"\nrun folder: {folder}\nreport:     {folder / '60_report.ipynb'}")
@@ -85,13 +79,14 @@ def _stage_command(name: str, doc: str) -> None:
     ) -> None:
         import nvkit
 
-        config = nvkit.configure(profile, benchmark, scenario, mode, round, quick, overrides=flags(context.args))
+        benchmark, overrides = words(context.args, benchmark)
+        config = nvkit.configure(profile, benchmark, scenario, mode, round, quick, overrides=overrides)
         folder = nvkit.open_run(config, outputs)
         typer.echo(str(getattr(nvkit.stages, name)(config, folder, fresh=fresh)))
         typer.echo(f"\nrun folder: {folder.path}")
 
     command.__doc__ = doc
-    app.command(name, context_settings=_FREE, epilog=_EPILOG)(command)
+    app.command(name, **_FREE)(command)
 
 
 _stage_command("setup", "Find, download or make the data set and the model.")
@@ -101,10 +96,10 @@ _stage_command("build", "Build the engines (and what comes before it).")
 _stage_command("report", "Report on the newest run of this configuration (and do what is missing).")
 
 
-@app.command(context_settings=_FREE, epilog=_EPILOG)
+@app.command(**_FREE)
 def explain(
     context: typer.Context,
-    benchmark: Annotated[str, typer.Option(help="benchmark")] = "resnet50",
+    benchmark: Benchmark = "resnet50",
     profile: Profile = "cpu",
     scenario: ScenarioName = "all",
     round: Round = "v4.1",
@@ -114,7 +109,8 @@ def explain(
     """Show every value with the file, key and layer that set it and what it overrode."""
     from nvkit.config import resolve
 
-    config = resolve(profile, benchmark, scenario, round=round, quick=quick, overrides=flags(context.args))
+    benchmark, overrides = words(context.args, benchmark)
+    config = resolve(profile, benchmark, scenario, round=round, quick=quick, overrides=overrides)
     for name in config.scenarios:
         typer.echo(f"{config.table(name, everything=everything)}\n")
 
@@ -160,29 +156,39 @@ def bench(
         typer.echo(f"{table}\n")
 
 
-def flags(arguments: list[str]) -> dict[str, Any]:
-    """Read `--batch-size 16`, `--batch_size=16` and bare `--use-graphs` as settings.
+def words(arguments: list[str], benchmark: str) -> tuple[str, dict[str, Any]]:
+    """Read `resnet50 --batch-size 16 --min_duration=10 --download-model` as a benchmark and settings.
+
+    Args:
+        arguments: What is left of the command line.
+        benchmark: The benchmark if none stands there.
 
     Raises:
-        ConfigError: not a flag, or a setting that does not exist.
+        ConfigError: not a flag, a setting that does not exist, or more than one benchmark.
     """
     from nvkit.config import Settings
 
     known = set(Settings.model_fields)
     values: dict[str, Any] = {}
+    named: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
+        if not word.startswith("-"):
+            named.append(word)
+            continue
         name, equals, value = word.removeprefix("--").partition("=")
         key = name.replace("-", "_")
-        if not word.startswith("--") or key not in known:
+        if key not in known:
             raise ConfigError(f"There is no flag or setting '{word}'.", nearest(key, known))
         if equals:
             values[key] = value
-        elif Settings.model_fields[key].annotation is bool and (not rest or rest[0].startswith("--")):
+        elif Settings.model_fields[key].annotation is bool:
             values[key] = True
         elif rest:
             values[key] = rest.pop(0)
         else:
             raise ConfigError(f"{word} needs a value.", f"It is: {Settings.model_fields[key].description}.")
-    return values
+    if len(named) > 1:
+        raise ConfigError(f"More than one benchmark was given: {', '.join(named)}.", "Give one.")
+    return (named[0] if named else benchmark), values

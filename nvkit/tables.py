@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+_CAPTION = "text-align:left;padding-top:1.2em"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,7 +50,7 @@ class Table:
             + "</tr>"
             for row in self.rows
         )
-        title = f"<caption style='text-align:left'><b>{html.escape(self.title)}</b></caption>" if self.title else ""
+        title = f"<caption style='{_CAPTION}'><b>{html.escape(self.title)}</b></caption>" if self.title else ""
         notes = "".join(f"<div><i>{html.escape(note)}</i></div>" for note in self.notes)
         return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 

@@ -5,21 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small import SMALL
 
 import nvkit
-
-SMALL = {
-    "synthetic_width": 0.125,
-    "generated_images": 32,
-    "generated_calibration_images": 8,
-    "generated_fit_images": 40,
-    "min_duration": 300,
-    "min_query_count": 64,
-    "performance_sample_count": 16,
-    "warmup_duration": 0.05,
-    "accuracy_check_samples": 16,
-}
-"""Settings of a reproduction of a few seconds: the same path, a narrow network and few images."""
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def test_the_panel_runs_a_child_and_shows_its_log(shown: list[Any]) -> None:
     wait_for_end(made)
     assert log_text(made).startswith("$ nvkit list scenarios\n")
     assert "MultiStream" in log_text(made)
-    assert "finished" in made.strip.value
+    assert made.strip.value.endswith(" s done</div>")
 
 
 def test_the_panel_shows_stages_and_a_failure(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,16 +189,17 @@ def test_cancel_interrupts_the_child(shown: list[Any], monkeypatch: pytest.Monke
     replace_child(
         monkeypatch,
         "import signal, sys, time\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(130))\n"
-        "print('ready', flush=True)\ntime.sleep(60)",
+        "print('[1/6] setup: 10_setup.ipynb', flush=True)\ntime.sleep(60)",
     )
     made = panel("run")
     made.run.click()
     deadline = time.monotonic() + 30
-    while "ready" not in log_text(made) and time.monotonic() < deadline:
+    while made.states["setup"] != "running" and time.monotonic() < deadline:
         time.sleep(0.05)
     made.cancel.click()
     wait_for_end(made)
-    assert "exit code 130" in made.strip.value
+    assert made.states["setup"] == "cancelled"
+    assert made.strip.value.endswith(" s cancelled</div>")
     assert "what was finished is kept" in log_text(made)
 
 

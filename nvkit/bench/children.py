@@ -13,7 +13,7 @@ from nvkit.results.loadgen_log import DetailLog, read_detail
 IMPLEMENTATION = "resnet50"
 
 
-def test(scenario: str, settings: Settings, engine: Path, samples: SampleSet) -> DetailLog:
+def performance_test(scenario: str, settings: Settings, engine: Path, samples: SampleSet) -> DetailLog:
     """Run a performance test and return its log; the files are not kept.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nvkit
 from nvkit.bench.bare import BareSpec
-from nvkit.bench.children import test
+from nvkit.bench.children import performance_test
 from nvkit.bench.figures import against_peer, table, usable_cores
 from nvkit.config import RunConfig
 from nvkit.errors import HarnessError
@@ -29,7 +29,9 @@ def measure(store: Store, repeat: int) -> Table:
     Raises:
         HarnessError: a child failed.
     """
-    config = nvkit.configure(scenario="Offline", mode="performance", quick=True)
+    # A slot of one thread for each core: threads that share a batch wait for each other at every layer.
+    overrides = {"slots": usable_cores(), "threads": 1}
+    config = nvkit.configure(scenario="Offline", mode="performance", quick=True, overrides=overrides)
     return compare(config, store, repeat * _PAIRS, _SECONDS)
 
 
@@ -71,7 +73,7 @@ def compare(config: RunConfig, store: Store, pairs: int, seconds: float) -> Tabl
         for _ in range(pairs):
             peer.append(_bare(sized))
             bar.update()
-            ours.append(float(test("Offline", exact, engine, samples).require("result_samples_per_second")))
+            ours.append(float(performance_test("Offline", exact, engine, samples).require("result_samples_per_second")))
             bar.update()
     words = (
         f"{settings.precision}, batch {batch}, {slots} slots of {bare.threads} threads, {total} samples a run, "

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import nvkit
-from nvkit.bench.children import server_figure, test
+from nvkit.bench.children import performance_test, server_figure
 from nvkit.bench.figures import Figure, against_peer, table, usable_cores
 from nvkit.bench.peer import ReferenceHarness, check
 from nvkit.bench.search import RateSearch
 from nvkit.bench.small_network import small_engine, small_network
 from nvkit.benchmarks.base import SampleSet, benchmark
 from nvkit.config import Settings
+from nvkit.errors import HarnessError
 from nvkit.progress import tqdm
 from nvkit.results.loadgen_log import DetailLog
 from nvkit.store import Store
@@ -57,7 +58,7 @@ class _Ours:
         settings = self.settings[scenario]
         if scenario in _EXPECTED:
             settings = settings.model_copy(update={_EXPECTED[scenario]: qps})
-        return test(scenario, settings, self.engine, self.samples)
+        return performance_test(scenario, settings, self.engine, self.samples)
 
 
 def measure(store: Store, repeat: int, checkout: Path) -> Table:
@@ -160,6 +161,8 @@ def _server(ours: Test, peer: Test, rounds: int, words: str) -> Figure:
                         searches[side].record(*server_figure(run("Server", rate)))
                         bar.update()
             for side, search in searches.items():
+                if not search.best:
+                    raise HarnessError(f"No Server rate was valid ({side}).", "Measure on a machine that is not busy.")
                 rates[side].append(search.best)
     what = "Server, highest valid rate, nvkit over the reference harness"
     return against_peer(what, "queries/s", rates["ours"], rates["peer"], SERVER_BAR, words)

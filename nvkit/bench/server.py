@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import nvkit
-from nvkit.bench.children import server_figure, test
+from nvkit.bench.children import performance_test, server_figure
 from nvkit.bench.figures import against_limit, table
 from nvkit.bench.search import RateSearch
 from nvkit.bench.small_network import small_engine
@@ -65,6 +65,8 @@ def highest_rate(settings: Settings, store: Store, first: float, seconds: float,
         while (rate := search.rate) is not None:
             bar.set_postfix_str(f"{rate:,.0f} queries/s, best {search.best:,.0f}")
             update = {"server_target_qps": rate, "min_duration": round(1000 * seconds)}
-            search.record(*server_figure(test("Server", settings.model_copy(update=update), engine, samples)))
+            search.record(
+                *server_figure(performance_test("Server", settings.model_copy(update=update), engine, samples))
+            )
             bar.update()
     return search.best

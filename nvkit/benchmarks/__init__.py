@@ -1,0 +1,1 @@
+"""One folder for each benchmark; nothing outside its folder knows more than `base.Benchmark`."""

@@ -175,7 +175,8 @@ def read_yaml(path: Path, label: str) -> Loaded:
     try:
         tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{label} is not UTF-8 text: {error.reason} at byte {error.start}.", "Save it as UTF-8.") from None
+        what = f"{label} is not UTF-8 text: {error.reason} at byte {error.start}."
+        raise ConfigError(what, "Save it as UTF-8.") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label

@@ -143,6 +143,7 @@ def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
                 bar.set_description(name, refresh=False)
                 bar.set_postfix_str("" if by_samples else f"{said['completed']} samples", refresh=False)
                 bar.update(min(position, bar.total) - bar.n)
+                bar.refresh()  # also when time is up and LoadGen still waits for its least number of queries
             else:
                 bar.set_description(f"{name}: {said.get('phase', '')}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ LIMIT = "#B3261E"
 _GREY = "#6b6b6b"
 _BRAND = "#8a4b00"
 _SIZE = (8.0, 4.2)
+_BRAND_WIDTH = 110  # characters of the small print that fit beside each other
 
 
 def new_figure(title: str, x_label: str, y_label: str, brand: str) -> tuple[Figure, Axes]:
@@ -40,7 +42,8 @@ def new_figure(title: str, x_label: str, y_label: str, brand: str) -> tuple[Figu
     axes.grid(True, color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     if brand:
-        figure.supxlabel(brand, x=0.01, ha="left", fontsize=8.5, style="italic", color=_BRAND)
+        small_print = textwrap.fill(brand, _BRAND_WIDTH)
+        figure.supxlabel(small_print, x=0.01, ha="left", fontsize=8.5, style="italic", color=_BRAND)
     return figure, axes
 
 

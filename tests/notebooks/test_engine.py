@@ -247,6 +247,7 @@ def echoed(target: io.StringIO) -> str:
     echo.stdout.write("three\n")
     echo.stderr.write("\r")
     echo.stdout.write("four")
+    echo.stderr.write("\r 99%")
     echo.close()
     return target.getvalue()
 
@@ -256,7 +257,8 @@ def test_echo_to_a_file_is_whole_lines() -> None:
 
 
 def test_echo_to_a_terminal_moves_bars_and_clears_them() -> None:
-    assert echoed(Terminal()) == "one\ntwo\n\r 10%\r    \r\x1b[Kthree\n\r\r\x1b[Kfour"
+    erase = "\r\x1b[K"
+    assert echoed(Terminal()) == f"one\ntwo\n\r 10%\r    {erase}three\n\r{erase}four\r 99%\n{erase}"
 
 
 def test_sockets_have_short_paths(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nvkit.errors import ConfigError, LogError
-from nvkit.results.loadgen_log import read_detail
+from nvkit.results.loadgen_log import DetailLog, Entry, read_detail
 from nvkit.results.metric import official, round_number
 from nvkit.results.published import load
 
@@ -60,3 +60,15 @@ def test_round_names() -> None:
     assert round_number("v5.1") == (5, 1)
     with pytest.raises(ConfigError, match=r"Write it like v4\.1"):
         round_number("4.1")
+
+
+def test_a_latency_is_labelled_with_the_percentile_of_its_log() -> None:
+    values = {
+        "effective_scenario": "MultiStream",
+        "effective_target_latency_percentile": 0.9,
+        "early_stopping_latency_ms": 5_000_000,
+    }
+    log = DetailLog(Path("log"), tuple(Entry(key, value, 0.0, 1, False, False) for key, value in values.items()))
+    metric = official(log, "v4.1")
+    assert (metric.percentile, metric.shown) == (0.9, (5.0, "ms"))
+    assert metric.label == "p90 query latency, early-stopping estimate"

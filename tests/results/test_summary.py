@@ -54,9 +54,9 @@ def test_table_joins_accuracy_to_performance_and_says_what_is_wrong(loadgen_test
     ]
     table = results_table(tests)
     assert [row[0] for row in table.rows] == ["Server", "Offline"]
-    assert [row[3] for row in table.rows] == ["VALID", "INVALID"]
-    assert [row[8] for row in table.rows] == ["", "acc 71.25"]
-    assert table.rows[0][4] == tests[0].percentiles_ns["p50"] / 1e6
+    assert [row[4] for row in table.rows] == ["VALID", "INVALID"]
+    assert [row[9] for row in table.rows] == ["", "acc 71.25"]
+    assert table.rows[0][5] == tests[0].percentiles_ns["p50"] / 1e6
     assert str(table).count("synthetic weights") == 1
     assert "Raise offline_expected_qps from 10" in str(table)
     assert [row[0] for row in results_table(tests[2:]).rows] == ["Offline"]

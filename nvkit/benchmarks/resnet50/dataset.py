@@ -11,10 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from nvkit.benchmarks.base import DataSet
 from nvkit.errors import DataError
+from nvkit.progress import tqdm
 from nvkit.store import Store, digest_of, file_digest, write_json
 
 CLASSES = 1000

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from tqdm.auto import tqdm
 
 from nvkit.benchmarks.resnet50 import images
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
+from nvkit.progress import tqdm
 from nvkit.store import Artefact, Store, write_text
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from nvkit.benchmarks.base import DataSet, SampleSet
 from nvkit.benchmarks.resnet50.preprocess import (
@@ -27,6 +26,7 @@ from nvkit.benchmarks.resnet50.preprocess import (
 from nvkit.benchmarks.resnet50.tensors import INPUT, SAMPLE_SHAPE
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
 from nvkit.errors import DataError, DiskFullError
+from nvkit.progress import tqdm
 from nvkit.store import Store, write_json
 
 _ARRAY = "samples.npy"

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
-from tqdm.auto import tqdm
 
 from nvkit.benchmarks.base import Model, TensorSpec
 from nvkit.benchmarks.resnet50 import network
@@ -22,6 +21,7 @@ from nvkit.benchmarks.resnet50.preprocess import preprocess_image
 from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMPLE_SHAPE
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
 from nvkit.benchmarks.resnet50.weights import seeded_weights
+from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, replacing, write_json
 
 BUILDER_VERSION = 1

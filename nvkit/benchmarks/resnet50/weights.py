@@ -15,9 +15,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
-from tqdm.auto import tqdm
 
 from nvkit.benchmarks.resnet50.network import Block, Conv, Topology, conv_node, finish
+from nvkit.progress import tqdm
 
 Floats = npt.NDArray[np.float32]
 Parameters = dict[str, tuple[Floats, Floats]]

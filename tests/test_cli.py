@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nvkit.__main__ import main
+from nvkit.cli import words
+from nvkit.errors import ConfigError
+from nvkit.system import python_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_help_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for command in ("run", "setup", "preprocess", "calibrate", "build", "report", "explain", "list", "doctor", "bench"):
+        assert f"  {command} " in out
+        code, text, _ = run(capsys, command, "--help")
+        assert code == 0
+        assert "Usage: nvkit" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "resnet50", "--profile", "cpux"], 2, "Did you mean 'cpu'?"),
+        (["run", "resnet51"], 2, "Did you mean 'resnet50'?"),
+        (["run", "--scenario", "Servr"], 2, "Did you mean 'Server'?"),
+        (["run", "--batchsize", "3"], 2, "Did you mean 'batch_size'?"),
+        (["run", "--batch-size"], 2, "--batch-size needs a value"),
+        (["run", "--batch-size", "x"], 2, "batch_size = 'x'"),
+        (["run", "--use-graphs"], 2, "use_graphs has no effect here"),
+        (["list", "profile"], 2, "Did you mean 'profiles'?"),
+        (["no-such-command"], 2, "No such command"),
+        (["run", "stray", "words"], 2, "More than one benchmark was given: stray, words"),
+    ],
+)
+def test_wrong_input_is_one_paragraph_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    found, _, err = run(capsys, *arguments)
+    assert found == code
+    assert message in " ".join(err.split())
+    assert err.startswith("nvkit: ")
+    assert "Traceback" not in err
+    assert "\n\n" not in err
+
+
+def test_data_errors_have_exit_code_2_before_any_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    empty, outputs = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    code, _, err = run(capsys, "setup", "--data-dir", str(empty), "--outputs", str(outputs))
+    assert (code, "Traceback" in err) == (2, False)
+    assert "val_map.txt" in err
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"\x08\x07\x12")
+    code, _, err = run(
+        capsys, "setup", "--model-path", str(model), "--outputs", str(outputs), "--generated-images", "16"
+    )
+    assert (code, "Traceback" in err) == (2, False)
+    assert "model.onnx" in err
+
+
+def test_explain_shows_file_key_and_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "explain", "--scenario", "Server", "--quick", "--batch-size=2")
+    assert code == 0
+    row = next(line for line in out.splitlines() if line.startswith("batch_size"))
+    assert "flag or notebook parameter" in row
+    assert "parameters/rounds/v4.1.yaml:" in out
+    _, everything, _ = run(capsys, "explain", "--scenario", "Server", "--all")
+    assert "nvkit/config/settings.py" in everything
+
+
+def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "list")
+    for word in ("cpu", "resnet50", "MultiStream", "v2.1", "v6.0"):
+        assert word in out
+    _, settings, _ = run(capsys, "list", "settings")
+    assert "gpu_copy_streams" in settings
+
+
+def test_doctor_never_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "doctor", "--outputs", str(tmp_path), "--data-dir", str(tmp_path / "none"))
+    assert code == 0
+    for word in ("Python", "Memory", "Disk", "TensorRT", "LoadGen"):
+        assert word.lower() in out.lower()
+
+
+def test_words_are_a_benchmark_and_settings_in_any_spelling() -> None:
+    assert words(["--batch-size", "4", "--use-graphs", "resnet50", "--min_duration=10"], "x") == (
+        "resnet50",
+        {"batch_size": "4", "use_graphs": True, "min_duration": "10"},
+    )
+    assert words(["--download-model"], "x") == ("x", {"download_model": True})
+    with pytest.raises(ConfigError, match="no flag or setting '-x'"):
+        words(["-x"], "")
+
+
+def test_a_defect_shows_its_traceback_and_has_exit_code_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nvkit.catalogue.profiles", lambda: 1 / 0)
+    monkeypatch.setitem(__import__("nvkit.catalogue").catalogue.CATALOGUE, "profiles", lambda: 1 / 0)
+    code, _, err = run(capsys, "list", "profiles")
+    assert code == 1
+    assert "ZeroDivisionError" in err
+    assert "defect of nvkit" in err
+
+
+def test_a_full_disk_is_one_paragraph_with_exit_code_3(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "nvkit", "run", "--quick", "--outputs", str(disk)],
+            env={**os.environ, "PYTHONPATH": python_path()},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 3, done.stderr
+        assert "is full" in done.stderr
+        assert "Traceback" not in done.stderr
+        (run_folder,) = (disk / "runs").iterdir()
+        assert json.loads((run_folder / "config.json").read_text())["profile"] == "cpu"
+        assert not list((run_folder / "stages").glob("*.json"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
