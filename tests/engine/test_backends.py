@@ -11,7 +11,7 @@ from quantize.nets import CLASSES, images, residual_net
 
 from nvkit.engine import BACKENDS, backend
 from nvkit.engine.base import Network, infer
-from nvkit.errors import ConfigError, EngineBuildError, ModelError
+from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError, ModelError
 
 
 def test_backends_are_made_by_name() -> None:
@@ -49,3 +49,8 @@ def test_null_names_what_is_missing(tmp_path: Path) -> None:
         chosen.load(tmp_path, settings)
     with pytest.raises(ModelError, match="no output 'logit'"):
         chosen.build(Network(residual_net(tmp_path / "n.onnx"), None, None, "logit"), settings, tmp_path)
+
+
+def test_a_backend_that_profiles_may_name_but_is_not_here_is_a_setup_error() -> None:
+    with pytest.raises(BackendUnavailableError, match="no backend 'tensorrt'"):
+        backend("tensorrt")

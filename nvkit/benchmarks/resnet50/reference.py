@@ -32,7 +32,7 @@ REFERENCES = (
     Reference(8, f"https://zenodo.org/record/2592612/files/{FILE_NAME}", "a638cf028b5870da29e09ccc2f7182e7"),
     Reference(11, f"https://zenodo.org/record/4735647/files/{FILE_NAME}", "f6a4da60cd5f084d97efc2c1ddb10beb"),
 )
-_HOW_TO_GET = f"Download it from {REFERENCES[0].url} and give its path as model_path."
+_HOW_TO_GET = f"Download it from {REFERENCES[0].url} and give its path by --model-path (model_path in a notebook)."
 
 
 def reference_model(settings: Any, store: Store) -> Model:
@@ -96,7 +96,7 @@ def download(reference: Reference, store: Store) -> Path:
         except OSError as error:  # also every error of requests
             if is_disk_full(error):
                 raise
-            raise SetupError(f"{reference.url} could not be downloaded: {error}.", _HOW_TO_GET) from error
+            raise SetupError(f"{reference.url} could not be downloaded ({type(error).__name__}).", _HOW_TO_GET) from error
 
     artefact = store.get_or_make("models", {"download": reference.url, "md5": reference.md5}, make)
     return artefact.path / FILE_NAME
