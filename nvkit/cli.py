@@ -58,8 +58,7 @@ def run(
     benchmark, overrides = words(context.args, benchmark)
     names = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "mode": mode, "round": round}
     result, folder = reproduce({**names, "quick": quick}, overrides, outputs, fresh=fresh)
-    for table in result.tables():
-        typer.echo(f"\n{table}")
+    typer.echo(f"\n{result.tables()[0]}")
     typer.echo(f"\nrun folder: {folder}\nreport:     {folder / '60_report.ipynb'}")
     if require_valid and (problems := result.problems()):
         raise InvalidResultError(" ".join(problems), f"See {folder / '60_report.ipynb'}.")

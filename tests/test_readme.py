@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small import SMALL
 
 import nvkit
 from nvkit.system import python_path
-from small import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +43,9 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     from nvkit import errors
 
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.M)}
-    kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.NvkitError)]
+    kinds = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.NvkitError)
+    ]
     assert codes == {0, 1, 130} | {kind.exit_code for kind in kinds}
 
 
@@ -101,7 +103,7 @@ def _make(words: list[str], outputs: Path) -> list[str]:
 
 
 def _check_download(command: str, tmp_path: Path) -> None:
-    """The download itself needs a network: here it is shown that its failure is a message, and its bytes are checked."""
+    """The download itself needs a network: here it has none, and its failure is a message."""
     words = [sys.executable, "-m", "nvkit", *shlex.split(command)[1:], f"--outputs={tmp_path}", *_SMALL]
     nowhere = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     env = {**os.environ, "PYTHONPATH": python_path(), **nowhere}

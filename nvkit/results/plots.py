@@ -68,7 +68,7 @@ def latency_percentiles(
         fractions = _supported(len(values))
         found = percentiles(values, [float(f) for f in fractions])
         heights = np.array([found[float(f)] for f in fractions]) / unit_ns
-        axes.plot(_nines(fractions), heights, color=colour, linewidth=2, label=f"{label} ({len(values):,} samples)")
+        axes.plot(_nines(fractions), heights, color=colour, linewidth=2, label=f"{label}, {len(values):,} queries")
         drawn.append(heights)
         top = max(top, float(fractions[-1]))
         if len(series) == 1:
@@ -86,9 +86,18 @@ def latency_percentiles(
     _scale(axes, heights, unit)
     axes.set_ylabel(f"latency ({unit})", color=INK)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.3,
+            ncols=len(series),
+            columnspacing=1.2,
+            handlelength=1.4,
+            frameon=False,
+            fontsize=9,
+        )
     else:
-        subtitle(axes, " ".join(f"{label} · {len(values):,} samples" for label, values in series.items()))
+        subtitle(axes, " ".join(f"{label} · {len(values):,} queries" for label, values in series.items()))
     return figure
 
 

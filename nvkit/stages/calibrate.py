@@ -82,7 +82,8 @@ class CalibrateResult(StageResult):
         from nvkit.quantize.plots import ranges_per_layer
         from nvkit.quantize.ranges import Ranges
 
-        return {"calibration-ranges": ranges_per_layer({name: Ranges.load(p) for name, p in self.ranges.items()})}
+        found = {name: Ranges.load(path) for name, path in self.ranges.items()}
+        return {"calibration-ranges": ranges_per_layer(found, brand=" · ".join(self.notes))}
 
 
 def calibrate(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> CalibrateResult:

@@ -61,16 +61,21 @@ class ReportResult(StageResult):
         return tables
 
     def checks(self) -> Table:
-        """Return LoadGen's own percentiles beside those recomputed from the raw latencies."""
-        rows = [
-            [summary.scenario, check.name, check.loadgen, check.ours, check.equal]
-            for summary in self.summaries
-            for check in summary.checks
+        """Return for each test how many of LoadGen's figures the raw latencies confirm, then those that differ."""
+        measured = [summary for summary in self.summaries if summary.metric]
+        rows: list[list[Any]] = []
+        for summary in measured:
+            equal = sum(check.equal for check in summary.checks)
+            rows.append([summary.scenario, summary.counts.get("queries"), len(summary.checks), equal])
+        notes = [
+            f"{summary.scenario}: LoadGen's {check.name} is {check.loadgen:,}, recomputed {check.ours:,}."
+            for summary in measured
+            for check in summary.differing
         ]
-        untraced = [s.scenario for s in self.summaries if s.metric and not s.checks]
-        notes = [f"Not recomputed, because the run was too long for LoadGen's trace: {', '.join(untraced)}."]
-        headings = ["scenario", "figure", "LoadGen ns", "recomputed ns", "equal"]
-        return Table(headings, rows, "LoadGen's percentiles, recomputed from raw latencies", notes if untraced else [])
+        if untraced := [summary.scenario for summary in measured if not summary.checks]:
+            notes.append(f"Not recomputed, because the test was too long for LoadGen's trace: {', '.join(untraced)}.")
+        headings = ["scenario", "queries", "figures recomputed", "equal to LoadGen's"]
+        return Table(headings, rows, "LoadGen's latencies, percentiles and counts, from the raw data", notes)
 
     def figures(self) -> dict[str, Any]:
         """Return the plots of all tests that have a trace."""
@@ -148,29 +153,31 @@ def plots(folder: Path, tests: Sequence[TestResult], brand: str) -> dict[str, An
     """
     from nvkit.results import plots as draw
 
-    limits: dict[str, int] = {}
+    limit: int | None = None
+    share: float | None = None
     raws = {}
     for test in tests:
         if test.summary.metric and _has_trace(folder / test.logs):
             raws[test.summary.scenario] = raw = read_trace(folder / test.logs)
             if test.summary.mode == "SubmissionRun":
                 raws[test.summary.scenario] = raw.last(test.summary.counts["samples"])
-            if limit := read_detail(folder / test.logs).get("effective_target_latency_ns"):
-                limits[test.summary.scenario] = int(limit)
+            if test.summary.scenario == "Server":
+                detail = read_detail(folder / test.logs)
+                limit = int(detail.require("effective_target_latency_ns"))
+                share = float(detail.require("effective_target_latency_percentile"))
     found: dict[str, Any] = {}
     timed = {scenario: raw for scenario, raw in raws.items() if scenario != "Offline"}
     if timed:
         series = {s: raw.query_latency_ns if s == "MultiStream" else raw.latency_ns for s, raw in timed.items()}
-        limit = limits.get("Server")
-        found["latency-percentiles"] = draw.latency_percentiles(series, limit, 0.99 if limit else None, brand)
+        found["latency-percentiles"] = draw.latency_percentiles(series, limit, share, brand)
     for scenario, raw in raws.items():
-        limit = limits.get(scenario) if scenario == "Server" else None
+        own_limit = limit if scenario == "Server" else None
         if scenario in timed:
             name = f"{scenario}-latency-distribution"
             values = raw.query_latency_ns if scenario == "MultiStream" else raw.latency_ns
-            found[name] = draw.latency_distribution(values, limit, brand, f"{scenario}: latency distribution")
+            found[name] = draw.latency_distribution(values, own_limit, brand, f"{scenario}: latency distribution")
             name = f"{scenario}-latency-over-time"
-            found[name] = draw.latency_over_time(raw, limit, brand, f"{scenario}: latency over time")
+            found[name] = draw.latency_over_time(raw, own_limit, brand, f"{scenario}: latency over time")
         else:
             found[f"{scenario}-progress"] = draw.latency_over_time(raw, None, brand)
         name = f"{scenario}-throughput-over-time"

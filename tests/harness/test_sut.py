@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import subprocess
 import sys
@@ -223,6 +224,15 @@ def test_stop_ends_waiting_threads(reports: Reports) -> None:
     assert threading.active_count() == before + 4
     sut.stop()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("scenario", ["Offline", "SingleStream"])
+def test_the_garbage_collector_pauses_while_queries_come(reports: Reports, scenario: str) -> None:
+    sut = sut_for(scenario, Runner(), encode, ROW_OF, 0.0, pytest.fail)
+    sut.start()
+    assert not gc.isenabled()
+    sut.stop()
+    assert gc.isenabled()
 
 
 def test_an_exception_of_a_batch_is_handed_on(reports: Reports) -> None:

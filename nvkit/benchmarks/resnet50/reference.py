@@ -96,7 +96,9 @@ def download(reference: Reference, store: Store) -> Path:
         except OSError as error:  # also every error of requests
             if is_disk_full(error):
                 raise
-            raise SetupError(f"{reference.url} could not be downloaded ({type(error).__name__}).", _HOW_TO_GET) from error
+            raise SetupError(
+                f"{reference.url} could not be downloaded ({type(error).__name__}).", _HOW_TO_GET
+            ) from error
 
     artefact = store.get_or_make("models", {"download": reference.url, "md5": reference.md5}, make)
     return artefact.path / FILE_NAME
