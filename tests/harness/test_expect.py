@@ -31,7 +31,7 @@ def test_latencies_are_those_of_a_query(scenario: str, key: str, value: int) -> 
 
 @pytest.mark.parametrize("service_s", [0.0005, 0.002, 0.004, 0.008, 0.012])
 def test_server_keeps_its_limit_in_a_simulation(service_s: float) -> None:
-    """The formula's rate, run through a simulated queue, keeps the limit; three times the rate does not."""
+    """The formula's rate, run through a simulated queue, keeps the limit; four times the rate does not."""
     import numpy as np
 
     settings = Settings(server_target_latency_ns=15_000_000)
@@ -48,7 +48,7 @@ def test_server_keeps_its_limit_in_a_simulation(service_s: float) -> None:
         return float(np.quantile(waits, 0.99))
 
     assert p99(qps) <= 0.015
-    assert p99(3 * qps) > 0.015
+    assert p99(4 * qps) > 0.015
 
 
 def test_server_gets_a_modest_rate_where_no_rate_keeps_the_limit() -> None:
