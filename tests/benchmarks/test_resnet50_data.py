@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from resnet50_settings import make_settings
+from benchmarks.resnet50_settings import make_settings
 
 from nvkit.benchmarks.resnet50 import BENCHMARK, images, samples
 from nvkit.benchmarks.resnet50.dataset import read_folder

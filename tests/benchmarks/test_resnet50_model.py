@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from benchmarks.resnet50_settings import make_settings
 from onnx import TensorProto, helper, numpy_helper
-from resnet50_settings import make_settings
 
 from nvkit.benchmarks.base import DataSet, Model
 from nvkit.benchmarks.resnet50 import BENCHMARK, network, reference
