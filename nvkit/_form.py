@@ -7,8 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
+import nvkit
 from nvkit._callbacks import guarded
-from nvkit.config import MODES, BenchmarkFile, ProfileFile, RoundFile, load, names, resolve
+from nvkit.config import MODES, BenchmarkFile, ProfileFile, RoundFile, load, names
 from nvkit.ui import Choice
 
 _WIDE = widgets.Layout(width="420px")
@@ -23,7 +24,7 @@ class Form:
     """
 
     def __init__(self, choice: Choice) -> None:
-        resolve(**choice.values())  # a misspelt name is an error with the nearest right one, not an empty list
+        nvkit.configure(**choice.values())  # a misspelt name is an error with the nearest right one, not an empty list
         self._choice = choice
         self._rounds = {name: load(RoundFile, name)[0] for name in names(RoundFile)}
         self._gpu_missing: str | None = None
@@ -69,7 +70,7 @@ class Form:
         self._show()
 
     def _show(self) -> None:
-        self.line.value = f"From a shell: <code>{html.escape(self._choice.shell_line())}</code>"
+        self.line.value = f"All stages from a shell: <code>{html.escape(self._choice.shell_line())}</code>"
         notes = ["Run the cells below to use these values.", self._absent(), self._no_gpu()]
         self.notes.value = "<br>".join(html.escape(note) for note in notes if note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,9 @@ from nvkit._callbacks import guarded
 from nvkit.notebooks import STAGES
 
 _COLOURS = {"pending": "#8a8a8a", "running": "#1668b8", "done": "#1b7f3b", "failed": "#b00020", "cancelled": "#8a4b00"}
+_LOG_LINES = 500
+# A column filled from its end stays scrolled to its end.
+_LOG_LAYOUT = widgets.Layout(max_height="360px", overflow="auto", display="flex", flex_flow="column-reverse")
 _INTERRUPTED = 130  # exit code of `nvkit`
 # A notebook kernel ignores SIGINT between cells, and a child inherits that: Cancel would do nothing.
 _CHILD = (
@@ -44,8 +49,8 @@ class Panel:
         self.states = {stage: "pending" for stage, _ in STAGES}
         self.run = widgets.Button(description="Run", button_style="primary", icon="play")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
-        self.strip, self.error = widgets.HTML(), widgets.HTML()
-        self.log = widgets.Output(layout=widgets.Layout(max_height="320px", overflow="auto"))
+        self.strip, self.error, self.log = widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_LOG_LAYOUT)
+        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self.run.on_click(guarded(self._start, self.error))
         self.cancel.on_click(guarded(self._interrupt, self.error))
         self._show_strip()
@@ -55,9 +60,10 @@ class Panel:
         command = self._command()
         self.run.disabled, self.cancel.disabled = True, False
         self.states = dict.fromkeys(self.states, "pending")
-        self.log.outputs, self.error.value = (), ""
+        self.error.value = ""
+        self._lines.clear()
         self._started = time.monotonic()
-        self.log.append_stdout(f"$ {shlex.join(['nvkit', *command])}\n")
+        self._show_line(f"$ {shlex.join(['nvkit', *command])}")
         # In the kernel's process group, so that closing the notebook ends the run too.
         self._child = subprocess.Popen(
             [sys.executable, "-c", _CHILD, *command],
@@ -70,11 +76,10 @@ class Panel:
         threading.Thread(target=guarded(self._follow, self.error), args=(self._child,), daemon=True).start()
 
     def _follow(self, child: subprocess.Popen[str]) -> None:
-        # An Output widget does not capture what a thread prints; append_stdout does reach it.
         assert child.stdout is not None
         with child.stdout:
             for line in child.stdout:
-                self.log.append_stdout(line)
+                self._show_line(line.rstrip())
                 if found := _STAGE_LINE.match(line):
                     self.states[found[1]] = "running" if found[2].endswith(".ipynb") else "done"
                 self._show_strip()
@@ -88,7 +93,12 @@ class Panel:
         if self._child and self._child.poll() is None:
             self._child.send_signal(signal.SIGINT)
             self.cancel.disabled = True
-            self.log.append_stdout("Cancelling: the test stops, and what was finished is kept.\n")
+            self._show_line("Cancelling: the test stops, and what was finished is kept.")
+
+    def _show_line(self, line: str) -> None:
+        self._lines.append(line)
+        # An Output widget would send its whole content again with each line, and does not follow the last one.
+        self.log.value = f"<pre style='margin:0;line-height:1.3'>{html.escape(chr(10).join(self._lines))}</pre>"
 
     def _show_strip(self, words: str = "") -> None:
         stages = " &rarr; ".join(

@@ -224,7 +224,7 @@ def _cpu() -> Cpu:
         sockets=int(sockets) if sockets.isdigit() else None,
         cores=psutil.cpu_count(logical=False),
         threads=threads,
-        usable=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads,
+        usable=usable_cores(),
         flags=tuple(flag for flag in CPU_FLAGS if flag in flags),
     )
 
@@ -320,3 +320,8 @@ def python_path() -> str:
     """Return a PYTHONPATH by which a child process in any working directory finds this nvkit, installed or not."""
     kit = str(Path(__file__).resolve().parents[1])
     return os.pathsep.join(dict.fromkeys([kit, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])).strip(os.pathsep)
+
+
+def usable_cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

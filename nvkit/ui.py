@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nvkit.progress import person_present
@@ -23,7 +23,7 @@ _NO_WIDGETS = 'No form: ipywidgets is not installed (pip install -e ".[lab]"). T
 
 @dataclass
 class Choice:
-    """What the form has chosen so far; attributes are the first arguments of `nvkit.configure`."""
+    """What was given and what the form has changed since; attributes are the arguments of `nvkit.configure`."""
 
     profile: str
     benchmark: str
@@ -31,34 +31,47 @@ class Choice:
     mode: str
     round: str
     quick: bool
+    data_dir: str = ""
+    model_path: str = ""
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
         """Return the arguments for `nvkit.configure`."""
         return asdict(self)
 
-    def command(self, settings: Mapping[str, Any] | None = None) -> list[str]:
-        """Return the words after `nvkit` that do the same from a shell.
-
-        Args:
-            settings: Setting to value, as `overrides` of `nvkit.configure`.
-        """
+    def command(self) -> list[str]:
+        """Return the words after `nvkit` that do the same, all stages of it, from a shell."""
         named = [f"--{key}={getattr(self, key)}" for key in ("profile", "scenario", "mode", "round")]
-        others = [f"--{key.replace('_', '-')}={value}" for key, value in (settings or {}).items()]
+        paths = {key: getattr(self, key) for key in ("data_dir", "model_path") if getattr(self, key)}
+        settings = {**self.overrides, **paths}
+        others = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
         return ["run", self.benchmark, *named, *(["--quick"] if self.quick else []), *others]
 
-    def shell_line(self, settings: Mapping[str, Any] | None = None) -> str:
+    def shell_line(self) -> str:
         """Return the equivalent shell line."""
-        return shlex.join(["nvkit", *self.command(settings)])
+        return shlex.join(["nvkit", *self.command()])
 
 
-def choose(*, profile: str, benchmark: str, scenario: str, mode: str, round: str, quick: bool) -> Choice:
+def choose(
+    profile: str,
+    benchmark: str,
+    scenario: str,
+    mode: str,
+    round: str,
+    quick: bool,
+    data_dir: str = "",
+    model_path: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Choice:
     """Show a form with these values to a person; the object returned follows it. Headless, it carries the values.
 
+    Arguments are those of `nvkit.configure`.
+
     Raises:
-        ConfigError: a name that does not exist, when there is a form to show it in (headless, `nvkit.configure`
-            says the same).
+        ConfigError: a name or setting that does not exist, when there is a form to show it in (headless,
+            `nvkit.configure` says the same).
     """
-    choice = Choice(profile, benchmark, scenario, mode, round, quick)
+    choice = Choice(profile, benchmark, scenario, mode, round, quick, data_dir, model_path, dict(overrides or {}))
     if person_present():
         from IPython.display import display
 
@@ -71,24 +84,13 @@ def choose(*, profile: str, benchmark: str, scenario: str, mode: str, round: str
     return choice
 
 
-def live_panel(
-    choice: Choice,
-    *,
-    data_dir: str = "",
-    model_path: str = "",
-    overrides: Mapping[str, Any] | None = None,
-    outputs: str = "",
-    fresh: bool = False,
-) -> None:
+def live_panel(choice: Choice, *, outputs: str = "", fresh: bool = False) -> None:
     """Show a person a button that runs the whole reproduction in a child process, its stages and its log.
 
     Headless, it shows nothing and runs nothing.
 
     Args:
         choice: What the form chose; read when the button is pressed.
-        data_dir: Folder of the real data set, or empty.
-        model_path: The reference ONNX file, or empty.
-        overrides: Setting to value.
         outputs: Folder of runs/ and store/, or empty for the clone's own.
         fresh: Begin a new run folder even if one is unfinished.
     """
@@ -101,10 +103,8 @@ def live_panel(
     except ImportError:
         print(_NO_WIDGETS)
         return
-    paths = {"data_dir": data_dir, "model_path": model_path}
-    settings = {**(overrides or {}), **{key: path for key, path in paths.items() if path}}
     more = [*([f"--outputs={outputs}"] if outputs else []), *(["--fresh"] if fresh else [])]
-    display(Panel(lambda: [*choice.command(settings), *more]).widget)
+    display(Panel(lambda: [*choice.command(), *more]).widget)
 
 
 def overview(config: RunConfig, run: RunFolder) -> Table:

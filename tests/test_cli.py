@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from nvkit.__main__ import main
 from nvkit.cli import words
+from nvkit.config import parameters_folder
 from nvkit.errors import ConfigError
 from nvkit.system import python_path
 
@@ -70,6 +72,56 @@ def test_data_errors_have_exit_code_2_before_any_work(capsys: pytest.CaptureFixt
     )
     assert (code, "Traceback" in err) == (2, False)
     assert "model.onnx" in err
+
+
+def test_a_wrong_checksum_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = {"input_tensor:0": ["N", 3, 224, 224], "ArgMax:0": ["N"]}
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input_tensor:0"], ["p"]),
+            helper.make_node("ArgMax", ["p"], ["a"], axis=1),
+            helper.make_node("Squeeze", ["a"], ["ArgMax:0"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("input_tensor:0", TensorProto.FLOAT, shape["input_tensor:0"])],
+        [helper.make_tensor_value_info("ArgMax:0", TensorProto.INT64, shape["ArgMax:0"])],
+    )
+    path = tmp_path / "resnet50_v1.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    code, _, err = run(
+        capsys, "setup", f"--model-path={path}", f"--outputs={tmp_path / 'out'}", "--quick", "--generated-images=16"
+    )
+    assert code == 2
+    assert "Traceback" not in err
+    assert "a638cf028b5870da29e09ccc2f7182e7" in err or "classes" in err
+
+
+def test_an_audit_config_in_the_working_directory_is_refused_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("audit.config").write_text("*.*.mode = 2\n")
+    code, _, err = run(capsys, "run", "--quick", f"--outputs={tmp_path / 'out'}")
+    assert code == 2
+    assert "audit.config lies in" in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_profile_with_a_duplicate_key_names_the_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parameters"
+    shutil.copytree(parameters_folder(), folder)
+    path = folder / "gpus" / "cpu.yaml"
+    path.write_text(path.read_text() + "title: again\n")
+    monkeypatch.setattr("nvkit.config.files.parameters_folder", lambda: folder)
+    code, _, err = run(capsys, "run", "--quick", f"--outputs={tmp_path / 'out'}")
+    assert code == 2
+    assert "parameters/gpus/cpu.yaml:" in err
+    assert "duplicate key" in " ".join(err.split())
 
 
 def test_explain_shows_file_key_and_layer(capsys: pytest.CaptureFixture[str]) -> None:

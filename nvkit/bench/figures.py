@@ -101,10 +101,5 @@ def machine() -> str:
     return f"Machine: {cpu.model}, {cpu.usable} cores; Python {platform.python_version()}, {versions}{load}."
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.3g}"

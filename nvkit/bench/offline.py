@@ -10,12 +10,14 @@ from pathlib import Path
 import nvkit
 from nvkit.bench.bare import BareSpec
 from nvkit.bench.children import performance_test
-from nvkit.bench.figures import against_peer, table, usable_cores
+from nvkit.bench.figures import against_peer, table
 from nvkit.config import RunConfig
+from nvkit.engine.cpu import slots_of
 from nvkit.errors import HarnessError
 from nvkit.progress import tqdm
 from nvkit.runs import open_run
 from nvkit.store import Store
+from nvkit.system import usable_cores
 from nvkit.tables import Table
 
 BAR = 0.98
@@ -29,9 +31,7 @@ def measure(store: Store, repeat: int) -> Table:
     Raises:
         HarnessError: a child failed.
     """
-    # A slot of one thread for each core: threads that share a batch wait for each other at every layer.
-    overrides = {"slots": usable_cores(), "threads": 1}
-    config = nvkit.configure(scenario="Offline", mode="performance", quick=True, overrides=overrides)
+    config = nvkit.configure(scenario="Offline", mode="performance", quick=True)
     return compare(config, store, repeat * _PAIRS, _SECONDS)
 
 
@@ -49,7 +49,7 @@ def compare(config: RunConfig, store: Store, pairs: int, seconds: float) -> Tabl
     samples = nvkit.stages.preprocess(config, run).samples
     (array,) = samples.arrays.values()
     settings = config.scenarios["Offline"]
-    slots, batch = settings.slots, settings.batch_size
+    slots, batch = slots_of(settings), settings.batch_size
     bare = BareSpec(
         model=str((engine / "engine.onnx").resolve()),
         array=str(array.resolve()),

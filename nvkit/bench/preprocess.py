@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 
 import nvkit
-from nvkit.bench.figures import against_peer, table, usable_cores
+from nvkit.bench.figures import against_peer, table
 from nvkit.benchmarks.base import DataSet, benchmark
 from nvkit.benchmarks.resnet50.threads import single_threaded_opencv
 from nvkit.progress import tqdm
 from nvkit.store import Store
+from nvkit.system import usable_cores
 from nvkit.tables import Table
 
 BAR = 0.9

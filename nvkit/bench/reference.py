@@ -9,7 +9,7 @@ from typing import Any
 
 import nvkit
 from nvkit.bench.children import performance_test, server_figure
-from nvkit.bench.figures import Figure, against_peer, table, usable_cores
+from nvkit.bench.figures import Figure, against_peer, table
 from nvkit.bench.peer import ReferenceHarness, check
 from nvkit.bench.search import RateSearch
 from nvkit.bench.small_network import small_engine, small_network
@@ -19,6 +19,7 @@ from nvkit.errors import HarnessError
 from nvkit.progress import tqdm
 from nvkit.results.loadgen_log import DetailLog
 from nvkit.store import Store
+from nvkit.system import usable_cores
 from nvkit.tables import Table
 
 OFFLINE_BAR = 1.5

@@ -70,7 +70,7 @@ class Settings(BaseModel):
     input_dtype: Literal["fp32", "fp16", "int8", "int32"] = _knob("fp32", "type of the preprocessed input")
     input_format: Literal["linear", "chw4", "chw32"] = _gpu("linear", "memory layout of the input")
     batch_size: int = _knob(1, "samples in one inference at most", ge=1)
-    slots: int = _knob(1, "batches in flight", ge=1, backends=("onnxruntime", "null"))
+    slots: int = _knob(1, "batches in flight; 0 for one on each core", ge=0, backends=("onnxruntime", "null"))
     threads: int | None = _knob(
         None, "threads of one inference; cores / slots if unset", ge=1, backends=("onnxruntime",)
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import platform
 from pathlib import Path
+from typing import Any
+
+from nvkit.system import usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -23,6 +25,6 @@ def cpu_identity() -> dict[str, str]:
     return {"cpu": name, "cpu_flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
 
 
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def slots_of(settings: Any) -> int:
+    """Return how many batches `settings.slots` asks for: 0 stands for one on each core."""
+    return int(settings.slots) or usable_cores()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nvkit.engine.base import Array, BuildReport, Network
+from nvkit.engine.cpu import slots_of
 from nvkit.errors import EngineBuildError, ModelError, nearest
 from nvkit.store import write_json
 
@@ -82,7 +83,7 @@ class NullBackend:
         """
         try:
             card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-            return NullRunner(card["shape"], card["dtype"], settings.slots, settings.batch_size)
+            return NullRunner(card["shape"], card["dtype"], slots_of(settings), settings.batch_size)
         except (OSError, ValueError, KeyError) as error:
             raise EngineBuildError(
                 f"{folder} holds no engine of backend null: {error}.", "Run the build stage again."

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvkit.engine.base import BuildReport, Network
-from nvkit.engine.cpu import cores, cpu_identity
+from nvkit.engine.cpu import cpu_identity, slots_of
 from nvkit.engine.onnxruntime_runner import OnnxRuntimeRunner
 from nvkit.errors import ConfigError, EngineBuildError, disk_errors, nearest
 from nvkit.store import write_json
+from nvkit.system import usable_cores
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -103,7 +104,7 @@ class OnnxRuntimeBackend:
         return BuildReport(layers=dict(layers.most_common()), details=details)
 
     def load(self, folder: Path, settings: Any) -> OnnxRuntimeRunner:
-        """Open the engine with `settings.slots` places of `settings.threads` threads each.
+        """Open the engine with `settings.slots` places (0: one on each core) of `settings.threads` threads each.
 
         Raises:
             ConfigError: the batch size, slots or threads are impossible, or the network has another fixed batch size.
@@ -112,14 +113,16 @@ class OnnxRuntimeBackend:
         import onnxruntime
 
         card = _read_card(folder)
-        slots, threads = settings.slots, settings.threads
+        slots, threads = slots_of(settings), settings.threads
         for key, value in (("batch_size", settings.batch_size), ("slots", slots), ("threads", threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"{key} is {value}.", "Give at least 1.")
-        threads = threads or max(1, cores() // slots)
+        threads = threads or max(1, usable_cores() // slots)
         self._check_card(card, folder)
         # The file is optimised already: doing it again would only cost time.
-        options = _options(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, threads, spin=slots * threads <= cores())
+        options = _options(
+            onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, threads, spin=slots * threads <= usable_cores()
+        )
         try:
             sessions = [
                 onnxruntime.InferenceSession(str(folder / _ENGINE), options, providers=["CPUExecutionProvider"])

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from nvkit.engine.cpu import cores
 from nvkit.errors import RangesError, nearest
 from nvkit.progress import tqdm
 from nvkit.quantize.entropy import entropy_threshold
 from nvkit.quantize.histogram import Histogram
 from nvkit.quantize.observed import Batch, ObservedNetwork
 from nvkit.store import file_digest, write_json
+from nvkit.system import usable_cores
 
 METHODS = ("entropy", "max", "percentile")
 _MOST_WORKERS = 8  # each holds the activations of a sample, 68 MB for ResNet-50
@@ -149,8 +149,8 @@ def observe(model: Path, batches: Iterable[Batch], *, total: int, calibration: s
         ModelError: the ONNX file is not usable, or has nothing to quantise.
         RangesError: there are no samples, they do not fit the network, or activations are not finite.
     """
-    workers = min(cores(), _MOST_WORKERS)
-    network = ObservedNetwork(model, threads=max(1, cores() // workers))
+    workers = min(usable_cores(), _MOST_WORKERS)
+    network = ObservedNetwork(model, threads=max(1, usable_cores() // workers))
     histograms = {name: (Histogram(), Lock()) for name in network.tensors}
 
     def count(part: Batch) -> int:

@@ -168,7 +168,7 @@ def test_samples_that_do_not_fit_are_explained(engine: Path) -> None:
         runner.stage({"input:0": images(1)[:, :, :8]})
 
 
-@pytest.mark.parametrize("change", [{"slots": 0}, {"batch_size": 0}, {"threads": -1}])
+@pytest.mark.parametrize("change", [{"slots": -1}, {"batch_size": 0}, {"threads": -1}])
 def test_impossible_settings_are_refused(engine: Path, change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         BACKEND.load(engine, settings(**change))

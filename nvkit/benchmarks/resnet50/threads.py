@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
 
+from nvkit.system import usable_cores
+
 
 def worker_count(threads: int | None) -> int:
     """Return the number of worker threads: as asked for, else one for each core that this process may use."""
-    if threads:
-        return threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads or usable_cores()
 
 
 @contextmanager
