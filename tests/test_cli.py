@@ -75,28 +75,14 @@ def test_data_errors_have_exit_code_2_before_any_work(capsys: pytest.CaptureFixt
 
 
 def test_a_wrong_checksum_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
-    shape = {"input_tensor:0": ["N", 3, 224, 224], "ArgMax:0": ["N"]}
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["input_tensor:0"], ["p"]),
-            helper.make_node("ArgMax", ["p"], ["a"], axis=1),
-            helper.make_node("Squeeze", ["a"], ["ArgMax:0"]),
-        ],
-        "g",
-        [helper.make_tensor_value_info("input_tensor:0", TensorProto.FLOAT, shape["input_tensor:0"])],
-        [helper.make_tensor_value_info("ArgMax:0", TensorProto.INT64, shape["ArgMax:0"])],
-    )
     path = tmp_path / "resnet50_v1.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    path.write_bytes(b"\x08\x07\x12")
     code, _, err = run(
         capsys, "setup", f"--model-path={path}", f"--outputs={tmp_path / 'out'}", "--quick", "--generated-images=16"
     )
     assert code == 2
     assert "Traceback" not in err
-    assert "a638cf028b5870da29e09ccc2f7182e7" in err or "classes" in err
+    assert "a638cf028b5870da29e09ccc2f7182e7" in err
 
 
 def test_an_audit_config_in_the_working_directory_is_refused_first(

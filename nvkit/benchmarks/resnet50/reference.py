@@ -50,15 +50,15 @@ def reference_model(settings: Any, store: Store) -> Model:
             raise ModelError(f"There is no model file {path}.", _HOW_TO_GET)
     else:
         path = download(REFERENCES[0], store)
-    adapted = adapt(path, store)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     known = next((reference for reference in REFERENCES if reference.md5 == md5), None)
     if known is None and path.name == FILE_NAME:
         expected = " or ".join(f"{reference.md5} (opset {reference.opset})" for reference in REFERENCES)
         raise ChecksumError(
-            f"{path} has the name of MLPerf's reference file, but its MD5 is {md5}, not {expected}.",
+            f"{path} has the name of MLPerf's reference file, but its {path.stat().st_size:,} bytes have the MD5 {md5}, not {expected}.",
             f"{_HOW_TO_GET} To use a network of your own, give its file another name.",
         )
+    adapted = adapt(path, store)
     notes = list(adapted.notes)
     if known is None:
         description = f"custom network {path.name}, {adapted.classes} classes"
