@@ -55,7 +55,8 @@ def reference_model(settings: Any, store: Store) -> Model:
     if known is None and path.name == FILE_NAME:
         expected = " or ".join(f"{reference.md5} (opset {reference.opset})" for reference in REFERENCES)
         raise ChecksumError(
-            f"{path} has the name of MLPerf's reference file, but its {path.stat().st_size:,} bytes have the MD5 {md5}, not {expected}.",
+            f"{path} has the name of MLPerf's reference file, but its {path.stat().st_size:,} bytes have the MD5 {md5}, "
+            f"not {expected}.",
             f"{_HOW_TO_GET} To use a network of your own, give its file another name.",
         )
     adapted = adapt(path, store)
