@@ -70,7 +70,8 @@ class Form:
         self._show()
 
     def _show(self) -> None:
-        self.line.value = f"All stages from a shell: <code>{html.escape(self._choice.shell_line())}</code>"
+        line = html.escape(self._choice.shell_line())
+        self.line.value = f"<div style='line-height:1.5'>All stages from a shell: <code>{line}</code></div>"
         notes = ["Run the cells below to use these values.", self._absent(), self._no_gpu()]
         self.notes.value = "<br>".join(html.escape(note) for note in notes if note)
 

@@ -54,9 +54,9 @@ def reference_model(settings: Any, store: Store) -> Model:
     known = next((reference for reference in REFERENCES if reference.md5 == md5), None)
     if known is None and path.name == FILE_NAME:
         expected = " or ".join(f"{reference.md5} (opset {reference.opset})" for reference in REFERENCES)
+        size = path.stat().st_size
         raise ChecksumError(
-            f"{path} has the name of MLPerf's reference file, but its {path.stat().st_size:,} bytes have the MD5 {md5}, "
-            f"not {expected}.",
+            f"{path} is named as MLPerf's reference file, but its {size:,} bytes have the MD5 {md5}, not {expected}.",
             f"{_HOW_TO_GET} To use a network of your own, give its file another name.",
         )
     adapted = adapt(path, store)
