@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from small import SMALL
 
 import nvkit
+
+
+def pytest_configure() -> None:
+    """Take interrupts, also where the tests were started in the background, which makes a process ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import multiprocessing
+import os
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import pytest
 
 from nvkit.errors import DiskFullError
 from nvkit.store import Store, digest_of, duration, replacing, write_json
+from nvkit.system import python_path
 
 
 def test_a_digest_does_not_depend_on_key_order() -> None:
@@ -69,18 +70,24 @@ def _finds_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def _slow(root: str) -> bool:
-    def make(folder: Path) -> None:
-        time.sleep(0.3)
-        (folder / "by").write_text("one")
+_SLOW = """
+import sys, time
+from pathlib import Path
+from nvkit.store import Store
 
-    return Store(Path(root)).get_or_make("things", {"engine": 1}, make).reused
+def make(folder):
+    time.sleep(0.5)
+    (folder / "by").write_text("one")
+
+print(Store(Path(sys.argv[1])).get_or_make("engines", {"engine": 1}, make).reused)
+"""
 
 
 def test_two_processes_build_one_engine_once(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        reused = pool.map(_slow, [str(tmp_path)] * 2)
-    assert sorted(reused) == [False, True]
+    command = [sys.executable, "-c", _SLOW, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": python_path()}
+    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["False", "True"]
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
