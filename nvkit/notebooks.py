@@ -102,9 +102,8 @@ def _papermill(source: Path, partial: Path, failed: Path, parameters: Mapping[st
     from papermill.engines import papermill_engines
 
     from nvkit._echo import Echo
-    from nvkit._papermill import NvkitEngine
 
-    papermill_engines.register("nvkit", NvkitEngine)  # also where nvkit runs without being installed
+    papermill_engines.register("nvkit", ENGINE)  # also where nvkit runs without being installed
     shown = Echo() if echo else None
     try:
         return papermill.execute_notebook(
@@ -171,13 +170,14 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def __getattr__(name: str) -> Any:
-    # papermill loads the entry point while its own package is half imported, and importing papermill loads the entry
-    # point: the engine's module may only be imported once papermill's is there.
-    if name == "NvkitEngine":
-        import papermill.engines  # noqa: F401
+class _Engine:
+    """The papermill engine, imported when it is used: papermill reads its entry points while it is half imported."""
 
+    def __getattr__(self, name: str) -> Any:
         from nvkit._papermill import NvkitEngine
 
-        return NvkitEngine
-    raise AttributeError(f"module 'nvkit.notebooks' has no attribute '{name}'")
+        return getattr(NvkitEngine, name)
+
+
+ENGINE = _Engine()
+"""What the entry point `papermill.engine` names."""

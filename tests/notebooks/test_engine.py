@@ -19,7 +19,7 @@ import pytest
 import nvkit
 from nvkit._echo import Echo
 from nvkit.errors import ConfigError, DataError, NotebookError
-from nvkit.notebooks import NvkitEngine, execute
+from nvkit.notebooks import ENGINE, execute
 
 PARAMETERS = 'word: str = "none"\nvalues: dict = {}'
 RESULT = (
@@ -183,7 +183,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     card = tmp_path / "site" / "nvkit-0.dist-info"
     card.mkdir(parents=True)
     (card / "METADATA").write_text("Metadata-Version: 2.1\nName: nvkit\nVersion: 0\n")
-    (card / "entry_points.txt").write_text("[papermill.engine]\nnvkit = nvkit.notebooks:NvkitEngine\n")
+    (card / "entry_points.txt").write_text("[papermill.engine]\nnvkit = nvkit.notebooks:ENGINE\n")
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
     return {**os.environ, "PYTHONPATH": path}
 
@@ -210,7 +210,7 @@ def test_papermills_cwd_and_a_stale_notebook(tmp_path: Path, monkeypatch: pytest
     from papermill import execute_notebook
     from papermill.engines import papermill_engines
 
-    papermill_engines.register("nvkit", NvkitEngine)
+    papermill_engines.register("nvkit", ENGINE)
     source = notebook(tmp_path / "books", "import os\nprint(word, os.getcwd())")
     stale = nbformat.read(source, as_version=4)
     stale.metadata["papermill"] = {"parameters": {"word": "old", "gone": 1}, "exception": True, "environment": {}}
@@ -225,10 +225,10 @@ def test_papermills_cwd_and_a_stale_notebook(tmp_path: Path, monkeypatch: pytest
     assert "environment" not in metadata
 
 
-@pytest.mark.parametrize("first", ["nvkit.notebooks", "papermill"])
+@pytest.mark.parametrize("first", ["nvkit.notebooks", "nvkit._papermill", "papermill"])
 def test_either_package_may_be_imported_first(installed: dict[str, str], first: str) -> None:
-    code = f"import {first}\nfrom nvkit.notebooks import NvkitEngine\nimport papermill.engines as e\n"
-    code += "assert e.papermill_engines.get_engine('nvkit') is NvkitEngine"
+    code = f"import {first}\nfrom nvkit.notebooks import ENGINE\nimport papermill.engines as e\n"
+    code += "assert e.papermill_engines.get_engine('nvkit') is ENGINE"
     subprocess.run([sys.executable, "-c", code], env=installed, check=True)
 
 
