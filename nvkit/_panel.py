@@ -29,6 +29,7 @@ _CHILD = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from nvkit.__main__ import main; main()"
 )
 _STAGE_LINE = re.compile(r"\[\d+/\d+\] (\w+): (.*)")
+_BAR_LINE = re.compile(r" \[[\d:]+[<,].*\]$")  # tqdm's elapsed time and rate
 
 
 class Panel:
@@ -96,6 +97,8 @@ class Panel:
             self._show_line("Cancelling: the test stops, and what was finished is kept.")
 
     def _show_line(self, line: str) -> None:
+        if self._lines and _BAR_LINE.search(self._lines[-1]):
+            self._lines.pop()  # the next line takes a progress bar's place
         self._lines.append(line)
         # An Output widget would send its whole content again with each line, and does not follow the last one.
         self.log.value = f"<pre style='margin:0;line-height:1.3'>{html.escape(chr(10).join(self._lines))}</pre>"

@@ -187,6 +187,15 @@ def test_the_panel_shows_stages_and_a_failure(shown: list[Any], monkeypatch: pyt
     assert "exit code 4" in made.strip.value
 
 
+def test_the_log_keeps_no_progress_bars(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = "for n in (1, 2): print(f'Preprocessing:  {n}0%|# | {n}/10 [00:0{n}<00:08,  1.0image/s]')"
+    replace_child(monkeypatch, f"{bars}\nprint('[2/6] preprocess: finished in 9 s')")
+    made = panel("run")
+    made.run.click()
+    wait_for_end(made)
+    assert "$ nvkit run\n[2/6] preprocess: finished in 9 s</pre>" in log_text(made)
+
+
 def test_cancel_interrupts_the_child(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     replace_child(
         monkeypatch,
