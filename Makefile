@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## reproduce resnet50 on this machine's CPU, in a few m
 	$(VENV)/bin/nvkit run resnet50 --profile cpu --quick $(ARGS)
 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab notebooks $(ARGS)
+	$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb $(ARGS)
 
 bench: $(VENV)/.installed ## measure nvkit's own overheads, each against its peer
 	$(VENV)/bin/nvkit bench $(ARGS)

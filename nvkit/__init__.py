@@ -53,7 +53,7 @@ def publish(result: StageResult) -> None:
     """Display a result as JSON in the last cell of a notebook: the sign that the notebook ran to its end."""
     from IPython.display import display
 
-    bundle = {RESULT_MIME: result.model_dump(mode="json"), "text/plain": result.headline()}
+    bundle = {RESULT_MIME: result.model_dump(mode="json"), "text/plain": f"published {result.stage}"}
     display(bundle, raw=True)
 
 

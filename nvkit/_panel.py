@@ -59,7 +59,6 @@ class Panel:
 
     def _start(self, button: Any) -> None:
         command = self._command()
-        self.run.disabled, self.cancel.disabled = True, False
         self.states = dict.fromkeys(self.states, "pending")
         self.error.value = ""
         self._lines.clear()
@@ -74,6 +73,7 @@ class Panel:
             text=True,
             errors="replace",
         )
+        self.run.disabled, self.cancel.disabled = True, False
         threading.Thread(target=guarded(self._follow, self.error), args=(self._child,), daemon=True).start()
 
     def _follow(self, child: subprocess.Popen[str]) -> None:
@@ -100,7 +100,7 @@ class Panel:
         if self._lines and _BAR_LINE.search(self._lines[-1]):
             self._lines.pop()  # the next line takes a progress bar's place
         self._lines.append(line)
-        # An Output widget would send its whole content again with each line, and does not follow the last one.
+        # Not an Output widget: it does not scroll with its last line, and keeps all that was ever written.
         self.log.value = f"<pre style='margin:0;line-height:1.3'>{html.escape(chr(10).join(self._lines))}</pre>"
 
     def _show_strip(self, words: str = "") -> None:

@@ -7,6 +7,7 @@ and a static page of the executed notebook shows nothing. So a kernel without a 
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -24,11 +25,12 @@ def person_present() -> bool:
 def tqdm(*args: Any, **kwargs: Any) -> Any:
     """Return a tqdm bar; arguments as tqdm's. It disappears when finished unless `leave=True` is given."""
     kwargs.setdefault("leave", False)
-    if person_present():
-        from tqdm.auto import tqdm as bar
-    else:
-        from tqdm.std import tqdm as bar  # type: ignore[assignment]
+    if person_present() and find_spec("ipywidgets"):
+        from nvkit._bar import Bar
 
-        kwargs.setdefault("mininterval", 0.5)
-        kwargs.setdefault("file", sys.stderr)
+        return Bar(*args, **kwargs)
+    from tqdm.std import tqdm as bar
+
+    kwargs.setdefault("mininterval", 0.5)
+    kwargs.setdefault("file", sys.stderr)
     return bar(*args, **kwargs)

@@ -130,7 +130,8 @@ def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
     total = spec.samples.count if by_samples else spec.settings.min_duration // 1000
     name = f"{spec.scenario} {spec.mode}"
     assert child.stdout is not None
-    with tqdm(total=total, desc=name, unit="sample" if by_samples else "s") as bar:
+    form = None if by_samples else "{l_bar}{bar}| {n_fmt}/{total_fmt} s{postfix}"
+    with tqdm(total=max(1, total), desc=name, unit="sample", bar_format=form) as bar:
         for line in child.stdout:
             try:
                 said = json.loads(line)

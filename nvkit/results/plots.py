@@ -94,7 +94,7 @@ def latency_percentiles(
             columnspacing=1.2,
             handlelength=1.4,
             frameon=False,
-            fontsize=9,
+            fontsize=8.5,
         )
     else:
         subtitle(axes, " ".join(f"{label} · {len(values):,} queries" for label, values in series.items()))
