@@ -43,6 +43,13 @@ class Verdict:
         return "\n".join(["VALID" if self.valid else "INVALID", *(f"- {reason}" for reason in self.reasons)])
 
 
+_PERCENTILE_KEYS = {
+    "Server": "server_target_latency_percentile",
+    "SingleStream": "single_stream_target_latency_percentile",
+    "MultiStream": "multi_stream_target_latency_percentile",
+}
+
+
 def verdict(detail: DetailLog) -> Verdict:
     """Judge one test by LoadGen's conditions, its errors, and whether an audit.config changed its settings."""
     reasons: list[Reason] = []
@@ -74,8 +81,8 @@ def against_round(detail: DetailLog, rules: Mapping[str, Any]) -> tuple[Reason, 
     Args:
         detail: The log.
         rules: Any of qsl_rng_seed, sample_index_rng_seed, schedule_rng_seed, min_duration (ms),
-            performance_sample_count, server_target_latency_ns, min_query_count (samples, Offline only). What is
-            absent or None is not checked.
+            performance_sample_count, server_target_latency_ns, {server,single_stream,multi_stream}_
+            target_latency_percentile, min_query_count (samples, Offline only). What is absent or None is not checked.
     """
     if not detail.has_result:
         return ()
@@ -102,6 +109,7 @@ def _departures(detail: DetailLog, rules: Mapping[str, Any]) -> Iterator[Reason]
         used = int(detail.require(logged))
         if key in rules and used < rules[key]:
             yield Reason(what.format(used, int(rules[key])), f"Raise {key} to {int(rules[key]):,}.")
+    yield from _percentile(detail, rules)
     limit = rules.get("server_target_latency_ns")
     if detail.scenario == "Server" and limit is not None:
         used = int(detail.require("effective_target_latency_ns"))
@@ -198,6 +206,16 @@ def _duration(detail: DetailLog) -> Reason:
             f"{int(per_query):,}: LoadGen generates its queries by it and ran out of them."
         )
     return Reason(what, change)
+
+
+def _percentile(detail: DetailLog, rules: Mapping[str, Any]) -> Iterator[Reason]:
+    key = _PERCENTILE_KEYS.get(detail.scenario, "")
+    used = float(detail.require("effective_target_latency_percentile"))
+    if key in rules and used != rules[key]:
+        yield Reason(
+            f"The latency is judged at p{100 * used:g}; the round judges it at p{100 * rules[key]:g}.",
+            f"Set {key} to {rules[key]:g}.",
+        )
 
 
 def _queries(detail: DetailLog) -> Reason:

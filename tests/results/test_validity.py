@@ -55,11 +55,13 @@ def test_what_departs_from_the_round(loadgen_test) -> None:
         "server_target_latency_ns": 10_000_000,
         "min_query_count": 24576,
         "qsl_rng_seed": None,
+        "server_target_latency_percentile": 0.97,
     }
     server = [str(reason) for reason in against_round(read_detail(loadgen_test("Server")), rules)]
     assert server == [
         "min_duration is 300 ms; the round asks for 600,000 ms. Raise min_duration to 600,000.",
         "10 samples were in memory; the round asks for 1,024. Raise performance_sample_count to 1,024.",
+        "The latency is judged at p99; the round judges it at p97. Set server_target_latency_percentile to 0.97.",
         "The latency limit is 1000 ms; the round's is 10 ms. Lower server_target_latency_ns to 10000000.",
     ]
     offline = [str(reason) for reason in against_round(read_detail(loadgen_test("Offline")), rules)]
