@@ -7,6 +7,7 @@ the absence of an exception, the execution counts, and the result that a noteboo
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -86,8 +87,7 @@ def unknown_parameter(name: str, known: list[str], notebook: str) -> ConfigError
 
 
 def _refuse_unknown(source: Path, parameters: Mapping[str, Any]) -> None:
-    import papermill
-
+    papermill = _papermill_module()
     if not source.is_file():
         raise ConfigError(f"There is no notebook {source}.", f"The notebooks are in {notebooks_folder()}.")
     known = list(papermill.inspect_notebook(_literal(source)))
@@ -97,7 +97,7 @@ def _refuse_unknown(source: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def _papermill(source: Path, partial: Path, failed: Path, parameters: Mapping[str, Any], cwd: Path, echo: bool) -> Any:
-    import papermill
+    papermill = _papermill_module()
     from nbclient.exceptions import DeadKernelError
     from papermill.engines import papermill_engines
 
@@ -168,6 +168,24 @@ def _write(notebook: Any, out: Path, source_name: str) -> None:
 def _literal(path: Path) -> str:
     """Return a path in which papermill, which formats paths with the parameters, finds nothing to format."""
     return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _papermill_module() -> Any:
+    """Import papermill without a grammar of IRIs.
+
+    jsonschema, which nbformat brings in, parses that grammar if its package is there (JupyterLab installs it): 1.0 of
+    the 1.5 seconds that the import takes, for a check that no notebook needs.
+    """
+    grammar = "rfc3987_syntax"
+    unwanted = grammar not in sys.modules
+    if unwanted:
+        sys.modules[grammar] = None  # type: ignore[assignment]  # importing it is an ImportError, which jsonschema expects
+    try:
+        import papermill
+    finally:
+        if unwanted:
+            del sys.modules[grammar]
+    return papermill
 
 
 class _Engine:
