@@ -64,7 +64,7 @@ def test_rows_in_any_order_give_their_samples(engine: Path, network: Network) ->
     runner.stage({"input:0": samples})
     for rows in ([5, 6, 7], [3], [7, 2, 2, 0], range(8, 4, -1), np.array([0, 2, 1, 3]), np.array([4, 5]), [0, 1, 1, 3]):
         runner.submit(0, rows)
-        np.testing.assert_allclose(runner.wait(0), expected[list(rows)], atol=1e-5)
+        assert np.allclose(runner.wait(0), expected[list(rows)], atol=1e-5), rows
 
 
 def test_consecutive_rows_are_a_view_and_others_reuse_one_buffer(engine: Path) -> None:

@@ -48,7 +48,9 @@ def test_every_figure_of_every_scenario_can_be_drawn_and_is_branded(loadgen_test
 def test_very_few_samples(tmp_path: Path, count: int) -> None:
     raw = _raw(np.arange(count) * 1_000_000, np.full(count, 500_000))
     for number, figure in enumerate(_figures(raw)):
-        plots.save(figure, tmp_path, f"figure{number}")
+        png, svg = plots.save(figure, tmp_path, f"figure{number}")
+        assert png.read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in svg.read_text(encoding="utf-8")
 
 
 def test_percentile_ticks_stop_where_fewer_than_ten_samples_lie_above() -> None:
