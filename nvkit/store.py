@@ -128,12 +128,12 @@ class Store:
         """
         digest = digest_of(key)[:24]
         folder = self.root / kind / digest
-        if found := self._read(folder):
+        if found := self.find(kind, key):
             return found
         with disk_errors(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{digest}.lock"):
-                if found := self._read(folder):
+                if found := self.find(kind, key):
                     return found
                 partial = folder.parent / f".{digest}.partial"
                 if partial.exists() and not resumable:

@@ -167,6 +167,13 @@ def results_table(tests: Sequence[TestSummary]) -> Table:
     return Table(headings, rows, "Results", (*notes, *problems, *unconfirmed))
 
 
+def departures_tables(tests: Sequence[TestSummary]) -> list[Table]:
+    """Return the table of what departs from the round's rules, or nothing if nothing does."""
+    rows = [[test.scenario, test.mode, reason.what, reason.change] for test in tests for reason in test.departures]
+    headings = ["scenario", "mode", "departs from the round", "to follow it"]
+    return [Table(headings, rows, "Not as the round's rules ask")] if rows else []
+
+
 def _logged_percentiles(detail: DetailLog) -> dict[str, int]:
     multi = detail.scenario == "MultiStream"
     extreme = "result_{}_query_latency_ns" if multi else "result_{}_latency_ns"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from nvkit.benchmarks.base import benchmark
+from nvkit.benchmarks.base import SampleSet, benchmark
 from nvkit.config import RunConfig
 from nvkit.engine import backend
 from nvkit.engine.base import Network
 from nvkit.errors import EngineBuildError
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.calibrate import calibrate
-from nvkit.stages.engines import Engine, build_engine, run_samples
+from nvkit.stages.engines import Engine, agreement, build_engine, run_samples
 from nvkit.stages.preprocess import preprocess
 from nvkit.stages.setup import setup
+from nvkit.store import Store
 from nvkit.tables import Table
 
 _CHECKED = 32
@@ -71,26 +70,31 @@ def build(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> BuildRes
         network = ranges.network(first)
         engines = {name: build_engine(run.store, network, settings) for name, settings in config.scenarios.items()}
         count = min(before.samples.count, _CHECKED)
-        agreement: dict[str, float] = {}
+        shares: dict[str, float] = {}
         for name, engine in engines.items():
-            if engine.digest not in agreement and backend(engine.backend).scheme is not None:
-                agreement[engine.digest] = _self_check(config, run, network, name, engine, count)
-        return BuildResult(engines=engines, agreement=agreement, checked=count, notes=ranges.notes)
+            if engine.digest not in shares and backend(engine.backend).scheme is not None:
+                shares[engine.digest] = _self_check(config, before.samples, run.store, network, name, engine, count)
+        return BuildResult(engines=engines, agreement=shares, checked=count, notes=ranges.notes)
 
     return run.stage(BuildResult, "build", {"calibrate": ranges.key}, work, fresh=fresh)
 
 
 def _self_check(
-    config: RunConfig, run: RunFolder, network: Network, scenario: str, engine: Engine, count: int
+    config: RunConfig,
+    samples: SampleSet,
+    store: Store,
+    network: Network,
+    scenario: str,
+    engine: Engine,
+    count: int,
 ) -> float:
     """Return the share of samples to which the engine gives the fp32 reference's response."""
     settings, bench = config.scenarios[scenario], benchmark(config.implementation)
-    samples = preprocess(config, run).samples
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32", "batch_size": 8})
-    reference = build_engine(run.store, Network(network.model, None, None, network.output), plain)
+    reference = build_engine(store, network, plain)
     expected = bench.encode(run_samples(reference, plain, samples, count, "self-check, fp32 reference"))
     found = bench.encode(run_samples(engine, settings, samples, count, "self-check, engine"))
-    share = float(np.mean((expected == found).reshape(count, -1).all(axis=1)))
+    share = agreement(expected, found)
     least = _AGREEMENT[engine.precision]
     if share < least:
         raise EngineBuildError(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from nvkit.benchmarks.base import Array, benchmark
@@ -15,7 +14,7 @@ from nvkit.config import RunConfig
 from nvkit.engine import backend
 from nvkit.engine.base import Network
 from nvkit.runs import RunFolder, StageResult
-from nvkit.stages.engines import build_engine, run_samples
+from nvkit.stages.engines import agreement, build_engine, run_samples
 from nvkit.stages.preprocess import PreprocessResult, preprocess
 from nvkit.stages.setup import SetupResult, setup
 from nvkit.store import Artefact, file_digest, write_json
@@ -176,5 +175,4 @@ def _compared(
         precision: bench.score({i: rows[i].tobytes() for i in range(count)}, data).line
         for precision, rows in responses.items()
     }
-    same = (responses["fp32"] == responses["int8"]).reshape(count, -1).all(axis=1)
-    return {"accuracy": scores, "agreement": float(np.mean(same)), "checked": count}
+    return {"accuracy": scores, "agreement": agreement(responses["fp32"], responses["int8"]), "checked": count}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, write_json
 
 _REPORT = "build.json"
+_QUANTISED = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def build_engine(store: Store, network: Network, settings: Any) -> Engine:
         EngineBuildError, ModelError: it cannot be built.
     """
     chosen = backend(settings.backend)
+    if settings.precision not in _QUANTISED:  # a float engine does not depend on ranges, and is the same without them
+        network = replace(network, ranges=None, quantized=None)
     files = {"model": network.model, "ranges": network.ranges, "quantized": network.quantized}
     key = {
         "network": {name: file_digest(path) for name, path in files.items() if path},
@@ -90,3 +93,8 @@ def run_samples(engine: Engine, settings: Any, samples: SampleSet, count: int, w
     finally:
         runner.close()
     return np.concatenate(parts)
+
+
+def agreement(expected: Array, found: Array) -> float:
+    """Return the share of samples (axis 0) with equal responses."""
+    return float(np.mean((expected == found).reshape(len(expected), -1).all(axis=1)))

@@ -10,7 +10,7 @@ from nvkit.config import RunConfig, parameters_folder
 from nvkit.results.loadgen_log import read_detail
 from nvkit.results.published import FILE_NAME, Comparison, comparison_table, load, nearest
 from nvkit.results.raw_log import TRACE_FILE, read_trace
-from nvkit.results.summary import TestSummary, results_table
+from nvkit.results.summary import TestSummary, departures_tables, results_table
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.run import TestResult, run
 from nvkit.stages.setup import SetupResult, setup
@@ -54,11 +54,7 @@ class ReportResult(StageResult):
             tables.append(self._accuracy(scores))
         if self.comparisons:
             tables.append(comparison_table(self.comparisons))
-        departures = [[s.scenario, s.mode, r.what, r.change] for s in self.summaries for r in s.departures]
-        if departures:
-            headings = ["scenario", "mode", "departs from the round", "to follow it"]
-            tables.append(Table(headings, departures, "Not as the round's rules ask"))
-        return tables
+        return [*tables, *departures_tables(self.summaries)]
 
     def checks(self) -> Table:
         """Return for each test how many of LoadGen's figures the raw latencies confirm, then those that differ."""

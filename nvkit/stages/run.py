@@ -11,13 +11,12 @@ from nvkit.benchmarks.base import Accuracy, benchmark
 from nvkit.config import RunConfig
 from nvkit.harness import TestSpec, refuse_audit_config, run_test
 from nvkit.results.raw_log import read_accuracy
-from nvkit.results.summary import TestSummary, results_table, summarise
+from nvkit.results.summary import TestSummary, departures_tables, results_table, summarise
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.build import BuildResult, build
 from nvkit.stages.preprocess import PreprocessResult, preprocess
 from nvkit.stages.setup import SetupResult, setup
 from nvkit.store import write_text
-from nvkit.tables import Table
 
 _TESTS = {"both": ("performance", "accuracy")}
 
@@ -52,15 +51,7 @@ class RunResult(StageResult):
     def tables(self) -> list[Any]:
         """Return the results, and what departs from the round's rules."""
         tables = [results_table([test.summary for test in self.tests])]
-        rows = [
-            [test.summary.scenario, test.summary.mode, reason.what, reason.change]
-            for test in self.tests
-            for reason in test.summary.departures
-        ]
-        if rows:
-            headings = ["scenario", "mode", "departs from the round", "to follow it"]
-            tables.append(Table(headings, rows, "Not as the round's rules ask"))
-        return tables
+        return [*tables, *departures_tables([test.summary for test in self.tests])]
 
 
 def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
