@@ -34,13 +34,13 @@ class BenchmarkFile(Section):
     """parameters/benchmarks/<name>.yaml: what a benchmark needs on every machine.
 
     Attributes:
-        implementation: Folder below nvkit/benchmarks/ that knows this benchmark.
+        package: Folder below nvkit/benchmarks/ that knows this benchmark; nvkit's own harness needs it.
         quick: Values that `--quick` puts over all files.
     """
 
     name: str
     title: str
-    implementation: str
+    package: str
     quick: Section = Section()
 
 
@@ -80,7 +80,16 @@ class RoundFile(Section):
 
 
 class Device(_File):
-    """What identifies the accelerator of a profile and what it can run."""
+    """What identifies the accelerator of a profile and what it can run.
+
+    Attributes:
+        names: Product names as NVML gives them, without "NVIDIA ".
+        pci_ids: Vendor and device as lspci prints them, e.g. "10de:27b8".
+        memory_gb: Memory that the product is sold with, GB; for a memory class the least that belongs to it.
+        memory_class: The profile stands for all GPUs of this memory, not for one product.
+        power_limit_w: Default power limit, W.
+        precisions: What the tensor cores compute in.
+    """
 
     kind: Literal["cpu", "gpu"]
     names: list[str] = Field(default_factory=list)
@@ -89,18 +98,43 @@ class Device(_File):
     memory_gb: float | None = None
     power_limit_w: float | None = None
     form_factor: str | None = None
+    memory_class: bool = False
     precisions: list[str] = Field(default_factory=list)
     dla_cores: int = 0
 
 
+class NvidiaRound(_File):
+    """What NVIDIA itself configured for this GPU in one round's submission.
+
+    Attributes:
+        system: NVIDIA's name of the single-GPU system, e.g. "L4x1".
+        benchmarks: Values at full power (MaxP).
+        maxq: Values that the power submission (MaxQ) changed.
+    """
+
+    system: str
+    benchmarks: dict[str, Section] = Field(default_factory=dict)
+    maxq: dict[str, Section] = Field(default_factory=dict)
+
+
 class ProfileFile(Section):
-    """parameters/gpus/<name>.yaml: the values that a machine runs best with."""
+    """parameters/gpus/<name>.yaml: the values that a machine runs best with.
+
+    Attributes:
+        source: Where `defaults`, `scenarios` and `benchmarks` come from; they win over the two below.
+        based_on: Profile whose values hold where this one has none; for a named GPU its memory class.
+        nvidia: Round to NVIDIA's own values, over those of `based_on`.
+        power: Mode (MaxQ, MaxN) to values that it sets over all others of the profile.
+    """
 
     name: str
     title: str
     source: str
+    based_on: str | None = None
     device: Device
     benchmarks: dict[str, Section] = Field(default_factory=dict)
+    nvidia: dict[str, NvidiaRound] = Field(default_factory=dict)
+    power: dict[Literal["MaxQ", "MaxN"], Section] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

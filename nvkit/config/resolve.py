@@ -14,13 +14,12 @@ from nvkit.config.files import (
     SCENARIOS,
     BenchmarkFile,
     Device,
-    Loaded,
     ProfileFile,
     RoundFile,
     Scenario,
-    Section,
 )
 from nvkit.config.files import load as load_file
+from nvkit.config.profile import Layer, power_layers, profile_layers
 from nvkit.config.settings import Settings, not_applicable
 from nvkit.errors import ConfigError, nearest
 from nvkit.store import digest_of
@@ -33,6 +32,10 @@ _LOADGEN_MODES: dict[str, Mode] = {
     "AccuracyOnly": "accuracy",
     "SubmissionRun": "submission",
 }
+Implementation = Literal["nvkit", "nvidia-original"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = ("nvkit", "nvidia-original")
+Power = Literal["MaxP", "MaxQ", "MaxN"]
+POWER_MODES: tuple[Power, ...] = ("MaxP", "MaxQ", "MaxN")
 QUICK_NOTE = "quick run, not an official result"
 
 
@@ -65,7 +68,9 @@ class RunConfig:
     Attributes:
         profile: Name of the GPU profile.
         benchmark: Name of the benchmark.
-        implementation: Folder below nvkit/benchmarks/.
+        package: Folder below nvkit/benchmarks/ that nvkit's own harness uses.
+        implementation: "nvkit", or "nvidia-original" for NVIDIA's own code.
+        power: MaxP (as the GPU is), MaxQ (least energy) or MaxN (no limit).
         title: Name of the benchmark for people.
         round: MLPerf Inference round whose rules hold.
         mode: LoadGen tests to run.
@@ -80,7 +85,9 @@ class RunConfig:
 
     profile: str
     benchmark: str
-    implementation: str
+    package: str
+    implementation: Implementation
+    power: Power
     title: str
     round: str
     mode: Mode
@@ -111,6 +118,8 @@ class RunConfig:
             "round": self.round,
             "mode": self.mode,
             "quick": self.quick,
+            "implementation": self.implementation,
+            "power": self.power,
             "device": self.device.model_dump(mode="json"),
             "rules": asdict(self.rules),
             "scenarios": {s: settings.model_dump(mode="json") for s, settings in self.scenarios.items()},
@@ -131,7 +140,7 @@ class RunConfig:
         rows = []
         for key in Settings.model_fields:
             chain = origins.get(key, ())
-            reason = not_applicable(key, backend=settings.backend, benchmark=self.benchmark, scenario=scenario)
+            reason = not_applicable(key, settings.backend, self.benchmark, scenario, self.implementation)
             if reason or not (chain or everything):
                 continue
             value = getattr(settings, key)
@@ -155,12 +164,15 @@ def resolve(
     round: str = "v4.1",
     quick: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    implementation: str = "nvkit",
+    power: str = "MaxP",
     parameters: Path | None = None,
 ) -> RunConfig:
     """Resolve names and the user's own values to a RunConfig.
 
     Layers, later ones win: benchmark, round, profile; then the scenario sections of the three in the same order;
-    then the quick values of the benchmark; then `overrides`.
+    then the power mode's; then the quick values of the benchmark; then `overrides`. A profile is itself layered:
+    what it is based on (a memory class), NVIDIA's own values for this GPU in the round or the nearest one, its own.
 
     Args:
         profile: Name of a file in parameters/gpus/.
@@ -170,6 +182,8 @@ def resolve(
         round: Name of a file in parameters/rounds/.
         quick: Short durations; brands every output as not official.
         overrides: Setting to value, e.g. from flags.
+        implementation: One of IMPLEMENTATIONS.
+        power: One of POWER_MODES.
         parameters: The folder, if not the clone's own.
 
     Raises:
@@ -177,23 +191,24 @@ def resolve(
     """
     bench, bench_yaml = load_file(BenchmarkFile, benchmark, parameters)
     rules, rules_yaml = load_file(RoundFile, round, parameters)
-    gpu, gpu_yaml = load_file(ProfileFile, profile, parameters)
+    gpu, _ = load_file(ProfileFile, profile, parameters)
     mode = _LOADGEN_MODES.get(mode, mode)
     if mode not in MODES:
         raise ConfigError(f"There is no mode '{mode}'.", nearest(mode, [*MODES, *_LOADGEN_MODES]))
+    if implementation not in IMPLEMENTATIONS:
+        raise ConfigError(f"There is no implementation '{implementation}'.", nearest(implementation, IMPLEMENTATIONS))
+    if power not in POWER_MODES:
+        raise ConfigError(f"There is no power mode '{power}'.", nearest(power, POWER_MODES))
     if benchmark not in rules.benchmarks:
         raise ConfigError(f"Round {round} has no benchmark {benchmark}.", nearest(benchmark, rules.benchmarks))
     rule = rules.benchmarks[benchmark]
-    empty = Section()
-    machine = gpu.benchmarks.get(benchmark, empty)
-
-    sections: list[tuple[str, Loaded, tuple[str, ...], Section]] = [
+    sections: list[Layer] = [
         ("benchmark", bench_yaml, (), bench),
         ("round", rules_yaml, (), rules),
         ("round", rules_yaml, ("benchmarks", benchmark), rule),
-        ("profile", gpu_yaml, (), gpu),
-        ("profile", gpu_yaml, ("benchmarks", benchmark), machine),
+        *profile_layers(profile, benchmark, round, parameters),
     ]
+    powered = list(power_layers(profile, benchmark, round, power, parameters))
     user = dict(overrides or {})
     for key in user:
         if key not in Settings.model_fields:
@@ -206,7 +221,7 @@ def resolve(
     unused: dict[str, dict[str, str]] = {}
     for name in wanted:
         chain: dict[str, list[Origin]] = {}
-        layers = list(_layers(sections, name))
+        layers = [*_layers(sections, name), *_layers(powered, name)]
         if quick:
             layers += list(_layers([("quick", bench_yaml, ("quick",), bench.quick)], name))
         for origin in layers:
@@ -218,14 +233,16 @@ def resolve(
         origins[name] = {key: tuple(found) for key, found in chain.items()}
         unused[name] = {}
         for key, found in chain.items():
-            why = not_applicable(key, backend=resolved[name].backend, benchmark=benchmark, scenario=name)
-            if why and found[-1].layer.startswith(("profile", "benchmark")):
+            why = not_applicable(key, resolved[name].backend, benchmark, name, implementation)
+            if why and not found[-1].layer.startswith(("round", "quick", "user")):
                 unused[name][key] = why
-    _refuse_useless(user, resolved, benchmark)
+    _refuse_useless(user, resolved, benchmark, implementation)
     return RunConfig(
         profile=profile,
         benchmark=benchmark,
-        implementation=bench.implementation,
+        package=bench.package,
+        implementation=implementation,
+        power=power,
         title=bench.title,
         round=round,
         mode=mode,
@@ -263,7 +280,7 @@ def _scenarios(text: str, allowed: tuple[Scenario, ...], benchmark: str, round: 
     return tuple(s for s in allowed if s in chosen)
 
 
-def _layers(sections: list[tuple[str, Loaded, tuple[str, ...], Section]], scenario: str) -> Iterator[Origin]:
+def _layers(sections: list[Layer], scenario: str) -> Iterator[Origin]:
     for suffix in (("defaults",), ("scenarios", scenario)):
         for layer, source, path, section in sections:
             values = section.defaults if suffix == ("defaults",) else section.scenarios.get(scenario, {})  # type: ignore[call-overload]
@@ -291,11 +308,13 @@ def _validated(chain: Mapping[str, list[Origin]]) -> Settings:
         ) from None
 
 
-def _refuse_useless(user: Mapping[str, Any], resolved: Mapping[str, Settings], benchmark: str) -> None:
+def _refuse_useless(
+    user: Mapping[str, Any], resolved: Mapping[str, Settings], benchmark: str, implementation: str
+) -> None:
     """Refuse a value of the user's that no chosen scenario would use: nothing is silently ignored."""
     for key in user:
         reasons = [
-            not_applicable(key, backend=settings.backend, benchmark=benchmark, scenario=name)
+            not_applicable(key, settings.backend, benchmark, name, implementation)
             for name, settings in resolved.items()
         ]
         if all(reasons):

@@ -27,15 +27,26 @@ def _knob(
     scenarios: Sequence[str] = (),
     benchmarks: Sequence[str] = (),
     backends: Sequence[str] = (),
+    implementations: Sequence[str] = (),
     **bounds: Any,
 ) -> Any:
-    """Declare a setting; the three lists say where it applies, empty meaning everywhere."""
-    applies: dict[str, Any] = {"scenarios": list(scenarios), "benchmarks": list(benchmarks), "backends": list(backends)}
+    """Declare a setting; the four lists say where it applies, empty meaning everywhere."""
+    applies: dict[str, Any] = {
+        "scenarios": list(scenarios),
+        "benchmarks": list(benchmarks),
+        "backends": list(backends),
+        "implementations": list(implementations),
+    }
     return Field(default, description=description, json_schema_extra=applies, **bounds)
 
 
 def _gpu(default: Any, description: str, **where: Any) -> Any:
     return _knob(default, description, backends=_TRT, **where)
+
+
+def _nvidia(default: Any, description: str, **where: Any) -> Any:
+    """Declare a setting that only NVIDIA's own code reads."""
+    return _gpu(default, description, implementations=("nvidia-original",), **where)
 
 
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
@@ -45,6 +56,16 @@ class Settings(BaseModel):
     """The resolved values of one benchmark and scenario."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # NVIDIA's own code
+    nvidia_code: Path | None = _nvidia(None, "checkout of mlcommons/inference_results_<round>, or its closed/NVIDIA")
+    nvidia_command: str | None = _nvidia(
+        None, "command that runs a shell line in the container; {} stands for the line"
+    )
+    nvidia_scratch: Path | None = _nvidia(None, "MLPERF_SCRATCH_PATH: folder of NVIDIA's models and data")
+    make_target: str | None = _nvidia(None, "make target instead of the run mode's own")
+    extra_build_engine_options: str | None = _nvidia(None, "further RUN_ARGS, as NVIDIA's code spells them")
+    extra_run_options: str | None = _nvidia(None, "further RUN_ARGS of run_harness, as NVIDIA's code spells them")
 
     # data and model
     data_dir: Path | None = _knob(None, "folder of the real data set; generated data without it")
@@ -178,10 +199,11 @@ def field(key: str) -> FieldInfo:
     return Settings.model_fields[key]
 
 
-def not_applicable(key: str, *, backend: str, benchmark: str, scenario: str) -> str | None:
+def not_applicable(key: str, backend: str, benchmark: str, scenario: str, implementation: str) -> str | None:
     """Say why a setting has no effect here, or None if it has one."""
     applies: Any = field(key).json_schema_extra
-    for noun, value in (("backends", backend), ("benchmarks", benchmark), ("scenarios", scenario)):
+    here = {"backends": backend, "benchmarks": benchmark, "scenarios": scenario, "implementations": implementation}
+    for noun, value in here.items():
         if applies[noun] and value not in applies[noun]:
             return f"it belongs to {noun} {', '.join(applies[noun])}; this is {value}"
     return None

@@ -53,7 +53,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     )
     _say(phase="loading the engine")
     runner = backend(settings.backend).load(Path(spec["engine"]), settings)
-    encode = benchmark(spec["implementation"]).encode
+    encode = benchmark(spec["package"]).encode
 
     _say(phase="warming up")
     warmed = warm_up(runner, samples, settings.warmup_duration)

@@ -28,7 +28,7 @@ class TestSpec:
     """One LoadGen test.
 
     Attributes:
-        implementation: Folder below nvkit/benchmarks/, for encoding responses.
+        package: Folder below nvkit/benchmarks/, for encoding responses.
         scenario: LoadGen's name of the scenario.
         mode: "performance", "accuracy" or "submission".
         settings: Resolved values.
@@ -38,7 +38,7 @@ class TestSpec:
 
     __test__ = False  # the name is the field's term, not a pytest class
 
-    implementation: str
+    package: str
     scenario: str
     mode: str
     settings: Settings
@@ -48,7 +48,7 @@ class TestSpec:
     def to_json(self) -> dict[str, Any]:
         """Return what the child reads."""
         return {
-            "implementation": self.implementation,
+            "package": self.package,
             "scenario": self.scenario,
             "mode": self.mode,
             "settings": self.settings.model_dump(mode="json"),

@@ -89,7 +89,7 @@ def _self_check(
     count: int,
 ) -> float:
     """Return the share of samples to which the engine gives the fp32 reference's response."""
-    settings, bench = config.scenarios[scenario], benchmark(config.implementation)
+    settings, bench = config.scenarios[scenario], benchmark(config.package)
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32", "batch_size": 8})
     reference = build_engine(store, network, plain)
     expected = bench.encode(run_samples(reference, plain, samples, count, "self-check, fp32 reference"))

@@ -162,7 +162,7 @@ def _compared(
     config: RunConfig, run: RunFolder, first: SetupResult, before: PreprocessResult, result: CalibrateResult
 ) -> dict[str, Any]:
     """Run the fp32 and the int8 network on the same validation samples, on the CPU, and score both."""
-    bench, settings = benchmark(config.implementation), config.shared
+    bench, settings = benchmark(config.package), config.shared
     data = bench.without(first.data, before.samples.skipped)
     count = min(before.samples.count, settings.accuracy_check_samples)
     network = result.network(first)

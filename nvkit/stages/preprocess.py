@@ -51,7 +51,7 @@ def preprocess(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> Pre
     before = setup(config, run)
 
     def work() -> PreprocessResult:
-        settings, bench = config.shared, benchmark(config.implementation)
+        settings, bench = config.shared, benchmark(config.package)
         started = time.time()
         samples = bench.preprocess(settings, run.store, before.data)
         seconds = time.time() - started

@@ -92,7 +92,7 @@ def _one_test(
 
     def work() -> TestResult:
         spec = TestSpec(
-            config.implementation,
+            config.package,
             scenario,
             mode,
             config.scenarios[scenario],
@@ -129,7 +129,7 @@ def _set_aside(folder: Path) -> None:
 
 def _score(config: RunConfig, first: SetupResult, samples: PreprocessResult, folder: Path) -> Accuracy:
     """Score the accuracy log, and write the line of MLCommons' accuracy script beside it."""
-    bench = benchmark(config.implementation)
+    bench = benchmark(config.package)
     accuracy = bench.score(read_accuracy(folder), bench.without(first.data, samples.samples.skipped))
     write_text(folder / "accuracy.txt", accuracy.line + "\n")
     return accuracy

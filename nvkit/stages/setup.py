@@ -66,7 +66,7 @@ def setup(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> SetupRes
         settings = config.shared
         if missing := backend(settings.backend).unavailable():
             raise BackendUnavailableError(f"Profile {config.profile} runs on {settings.backend}: {missing}")
-        bench = benchmark(config.implementation)
+        bench = benchmark(config.package)
         data = bench.dataset(settings, run.store)
         model = bench.model(settings, run.store)
         notes = [*([QUICK_NOTE] if config.quick else []), *model.notes, *data.notes]
