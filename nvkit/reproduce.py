@@ -22,7 +22,7 @@ def reproduce(
     """Execute the notebooks of all stages, continuing the newest unfinished run of the same configuration.
 
     Args:
-        names: Arguments of `nvkit.configure`: profile, benchmark, scenario, mode, round, quick.
+        names: Arguments of `nvkit.configure`, all but the overrides.
         overrides: Setting to value.
         outputs: Folder of runs/ and store/; the clone's own if empty.
         fresh: Begin a new run folder even if one is unfinished.
@@ -42,6 +42,7 @@ def reproduce(
         run = open_run(config, outputs, new=True)
     _say(f"{config.title}, profile {config.profile}, round {config.round}: {', '.join(config.scenarios)}")
     _say(f"run folder {run.path}")
+    names = {**names, "profile": config.profile}  # auto has found it; a notebook must not find another one
     parameters = {**names, "overrides": values, "outputs": str(run.path.parent.parent), "run_dir": str(run.path)}
     for number, (stage, notebook) in enumerate(STAGES, start=1):
         label = f"[{number}/{len(STAGES)}] "

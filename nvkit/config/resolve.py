@@ -141,7 +141,7 @@ class RunConfig:
         for key in Settings.model_fields:
             chain = origins.get(key, ())
             reason = not_applicable(key, settings.backend, self.benchmark, scenario, self.implementation)
-            if reason or not (chain or everything):
+            if reason or not (chain or everything or key == "batch_size"):  # it decides too much to go unsaid
                 continue
             value = getattr(settings, key)
             overrode = "; ".join(f"{o.value} ({o.where})" for o in reversed(chain[:-1]))
