@@ -20,6 +20,7 @@ The tree, with the exit code that the command line returns for each branch::
     |   +-- NotebookError             a notebook failed or its kernel died
     |   +-- UnfinishedStageError      a result was asked for that is not there yet
     +-- InvalidResultError        5   the run finished, but its result does not count
+    +-- VerificationError         6   a record does not hold what it claims
 
 Exit code 0 is success, 1 a defect of nvkit itself (a traceback is shown), 130 an interrupt.
 """
@@ -131,6 +132,12 @@ class InvalidResultError(NvkitError):
     """The run finished, but its result does not count."""
 
     exit_code = 5
+
+
+class VerificationError(NvkitError):
+    """A record does not hold what it claims."""
+
+    exit_code = 6
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import nvkit
 from nvkit.config import PATHS
-from nvkit.errors import NotebookError, UnfinishedStageError
+from nvkit.errors import NotebookError, UnfinishedStageError, disk_errors
 from nvkit.harness import refuse_audit_config
 from nvkit.notebooks import STAGES, execute, notebooks_folder
+from nvkit.record.keys import default_key
+from nvkit.record.seal import seal
 from nvkit.runs import RunFolder, StageResult, open_run
 from nvkit.stages.report import ReportResult
+
+CONSOLE = "console.txt"
+"""What a run said on the terminal, in its folder; what its cells printed is in the notebooks."""
 
 
 def reproduce(
@@ -26,6 +32,8 @@ def reproduce(
         overrides: Setting to value.
         outputs: Folder of runs/ and store/; the clone's own if empty.
         fresh: Begin a new run folder even if one is unfinished.
+
+    The finished run is sealed, and signed if there is a key (`nvkit keygen`).
 
     Returns:
         The report and the run folder.
@@ -40,8 +48,9 @@ def reproduce(
     run = open_run(config, outputs)
     if fresh or run.complete:
         run = open_run(config, outputs, new=True)
-    _say(f"{config.title}, profile {config.profile}, round {config.round}: {', '.join(config.scenarios)}")
-    _say(f"run folder {run.path}")
+    console = run.path / CONSOLE
+    _say(f"{config.title}, profile {config.profile}, round {config.round}: {', '.join(config.scenarios)}", console)
+    _say(f"run folder {run.path}", console)
     names = {**names, "profile": config.profile}  # auto has found it; a notebook must not find another one
     parameters = {**names, "overrides": values, "outputs": str(run.path.parent.parent), "run_dir": str(run.path)}
     for number, (stage, notebook) in enumerate(STAGES, start=1):
@@ -49,7 +58,7 @@ def reproduce(
         executed = run.path / notebook
         done = _finished(run, stage) if executed.exists() else None
         if not done:
-            _say(f"{label}{stage}: {notebook}")
+            _say(f"{label}{stage}: {notebook}", console)
             execute(notebooks_folder() / notebook, executed, parameters, cwd=run.path)
             done = _finished(run, stage)
             if done is None:
@@ -58,8 +67,10 @@ def reproduce(
                     "Give the same command again.",
                 )
             done = done.model_copy(update={"reused": False})
-        _say(f"{label}{done.headline()}")
-    return nvkit.stages.report(config, run), run.path
+        _say(f"{label}{done.headline()}", console)
+    report = nvkit.stages.report(config, run)
+    _say(str(seal(run.path, default_key())))
+    return report, run.path
 
 
 def _finished(run: RunFolder, stage: str) -> StageResult | None:
@@ -70,5 +81,9 @@ def _finished(run: RunFolder, stage: str) -> StageResult | None:
     return result
 
 
-def _say(text: str) -> None:
+def _say(text: str, console: Path | None = None) -> None:
+    """Print a line on stderr, and into the run folder's copy of it, with the time."""
     print(text, file=sys.stderr, flush=True)
+    if console:
+        with disk_errors(console), console.open("a", encoding="utf-8") as stream:
+            print(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {text}", file=stream)

@@ -5,9 +5,12 @@
     stages/<stage>.json      results of finished stages, each with the digest of all that it depends on
     loadgen/<scenario>/<mode>/   raw LoadGen logs of one test
     plots/                   PNG and SVG
+    record/                  the machine, packages, code and artefacts that the results come from (nvkit.record)
+    provenance.json          the seal over all of these, and seal.dsse.json with the signatures
 
-A stage's result is written last and by one rename, so a run that was killed at any moment continues with the first
-stage whose result is not there.
+A path in a stored result begins with a word for a folder of this machine (nvkit.places). A stage's result is written
+last and by one rename, so a run that was killed at any moment continues with the first stage whose result is not
+there.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nvkit.config import RunConfig
+from nvkit.config import PATHS, RunConfig
 from nvkit.errors import InputError, UnfinishedStageError, disk_errors
+from nvkit.places import Places
 from nvkit.store import Store, digest_of, file_digest, write_json
 from nvkit.store import duration as in_words
 
@@ -102,6 +106,12 @@ class RunFolder:
         """Whether the last stage is finished."""
         return (self.path / "stages" / "report.json").exists()
 
+    @cached_property
+    def places(self) -> Places:
+        """The words for folders in this run's files."""
+        own = {key.upper(): getattr(self.config.shared, key) for key in sorted(PATHS)}
+        return Places({"RUN": self.path, "STORE": self.store.root, "OUTPUTS": self.store.root.parent, **own})
+
     def stage_file(self, stage: str) -> Path:
         """Return the path of a stage's result."""
         return self.path / "stages" / f"{stage}.json"
@@ -112,9 +122,9 @@ class RunFolder:
             values = json.loads(self.stage_file(stage).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        if values.get("key") != _key(stage, key):
+        if values.get("key") != stage_key(stage, key):
             return None
-        result = kind.model_validate({**values, "reused": True, "folder": self.path})
+        result = kind.model_validate({**self.places.show(values), "reused": True, "folder": self.path})
         return result if result.usable() else None
 
     def stage(
@@ -137,12 +147,12 @@ class RunFolder:
                 update={
                     "stage": stage,
                     "folder": self.path,
-                    "key": _key(stage, key),
+                    "key": stage_key(stage, key),
                     "seconds": time.perf_counter() - started,
                     "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 }
             )
-            write_json(self.stage_file(stage), result.model_dump(mode="json"))
+            write_json(self.stage_file(stage), self.places.hide(result.model_dump(mode="json")))
         return result
 
 
@@ -183,7 +193,7 @@ def open_run(config: RunConfig, outputs: str | Path = "", run_dir: str | Path = 
     with disk_errors(path):
         (run.path / "stages").mkdir(parents=True, exist_ok=True)
         if not (run.path / "config.json").exists():
-            write_json(run.path / "config.json", config.to_json())
+            write_json(run.path / "config.json", run.places.hide(config.to_json()))
     return run
 
 
@@ -204,11 +214,22 @@ def _unused(path: Path) -> Path:
 
 
 @cache
-def _code_digest() -> str:
-    """Digest of nvkit's own source: a changed kit does not pick up stages of the old one."""
-    root = Path(__file__).parent
+def own_code_digest() -> str:
+    """Return the digest of this nvkit's source: a changed kit does not pick up stages of the old one."""
+    return code_digest(Path(__file__).parent)
+
+
+def code_digest(root: Path) -> str:
+    """Return the digest of the Python source in a folder."""
     return digest_of([(str(p.relative_to(root)), file_digest(p)) for p in sorted(root.rglob("*.py"))])
 
 
-def _key(stage: str, key: Mapping[str, Any]) -> str:
-    return digest_of({"stage": stage, "nvkit": _code_digest(), **key})
+def stage_key(stage: str, key: Mapping[str, Any], code: str = "") -> str:
+    """Return the key of a stage's result.
+
+    Args:
+        stage: Its name.
+        key: What it depends on besides nvkit's code.
+        code: digest of the code of the nvkit that did it; that of this one if empty.
+    """
+    return digest_of({"stage": stage, "nvkit": code or own_code_digest(), **key})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +142,26 @@ class Benchmark(Protocol):
 
     def score(self, responses: Mapping[int, bytes], data: DataSet) -> Accuracy:
         """Score the responses of an accuracy run, given by QSL index."""
+
+
+@runtime_checkable
+class ReferenceScored(Protocol):
+    """A benchmark whose accuracy log MLCommons' own accuracy script can score.
+
+    Attributes:
+        response_dtype: Type of a response's elements, as MLCommons' scripts name it: byte, float32, int32 or int64.
+    """
+
+    response_dtype: str
+
+    def reference_command(self, log: Path, data: DataSet, work: Path) -> tuple[str, list[str]]:
+        """Return the script (its path in mlcommons/inference) and its arguments for an accuracy log.
+
+        Args:
+            log: The accuracy log.
+            data: What `score` is given: the data set without skipped files.
+            work: An empty folder for files that the script reads, e.g. the ground truth.
+        """
 
 
 def benchmark(package: str) -> Benchmark:

@@ -38,6 +38,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     from nvkit.config.settings import Settings
     from nvkit.engine import backend
     from nvkit.harness.expect import capacity, with_expectations
+    from nvkit.harness.launch import AUDIT_FILE
     from nvkit.harness.predict import predict
     from nvkit.harness.qsl import QuerySampleLibrary
     from nvkit.harness.settings import EXPECTATIONS, expectation, log_settings, test_settings
@@ -79,7 +80,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
 
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
-    audit_config = str(folder / "audit.config")  # never one that happens to lie in a working directory
+    audit_config = str(folder / AUDIT_FILE)  # never one that happens to lie in a working directory
     lg.StartTestWithLogSettings(handle, qsl, test, log_settings(folder, trace=trace), audit_config)
     seconds = time.perf_counter() - started
     done.set()

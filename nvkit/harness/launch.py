@@ -22,6 +22,8 @@ from nvkit.progress import tqdm
 from nvkit.store import write_json, write_text
 from nvkit.system import python_path
 
+AUDIT_FILE = "audit.config"
+"""Name of a compliance test's overrides beside its logs; the child gives LoadGen this path and no other."""
 _PARTIAL = "PARTIAL.txt"
 
 
@@ -36,6 +38,7 @@ class TestSpec:
         settings: Resolved values.
         engine: Folder of the engine.
         samples: Preprocessed samples.
+        audit: What LoadGen reads as its audit.config: overrides of a compliance test. Empty for every other test.
     """
 
     __test__ = False  # the name is the field's term, not a pytest class
@@ -46,6 +49,7 @@ class TestSpec:
     settings: Settings
     engine: Path
     samples: SampleSet
+    audit: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what the child reads."""
@@ -65,9 +69,9 @@ def refuse_audit_config(folder: Path) -> None:
     Raises:
         ConfigError: there is one in `folder`.
     """
-    if (folder / "audit.config").exists():
+    if (folder / AUDIT_FILE).exists():
         raise ConfigError(
-            f"An audit.config lies in {folder}; LoadGen would let it override the settings of the test.",
+            f"An {AUDIT_FILE} lies in {folder}; LoadGen would let it override the settings of the test.",
             "Move or delete it. Compliance tests get theirs from nvkit, never from the working directory.",
         )
 
@@ -106,6 +110,8 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         partial.mkdir(parents=True)
         write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
         write_json(partial / "spec.json", spec.to_json())
+        if spec.audit:
+            write_text(partial / AUDIT_FILE, spec.audit)
         with (partial / "console.txt").open("wb") as console, _child(partial, console) as child:
             try:
                 if started:

@@ -87,6 +87,18 @@ def read_accuracy(folder_or_file: Path) -> dict[int, bytes]:
     """Read the responses of an accuracy run by QSL index; of a repeated index the first response counts.
 
     Raises:
+        LogError: see `read_responses`.
+    """
+    responses: dict[int, bytes] = {}
+    for index, payload in read_responses(folder_or_file):
+        responses.setdefault(index, payload)
+    return responses
+
+
+def read_responses(folder_or_file: Path) -> list[tuple[int, bytes]]:
+    """Read all responses of an accuracy log, each with its QSL index, in the order of the log.
+
+    Raises:
         LogError: the file is missing, cut off, truncated for submission, or not an accuracy log.
     """
     path = locate(Path(folder_or_file), ACCURACY_FILE)
@@ -101,12 +113,10 @@ def read_accuracy(folder_or_file: Path) -> dict[int, bytes]:
     if not text.endswith(b"]") or len(found) != entries:
         lines = data.count(b"\n")
         raise LogError(f"{path} is cut off or damaged; {len(found):,} whole responses, {lines:,} lines.", RUN_AGAIN)
-    responses: dict[int, bytes] = {}
     for index, payload in found:
         if len(payload) % 2:
             raise LogError(f"{path}: the response of sample {int(index)} has half a byte.", RUN_AGAIN)
-        responses.setdefault(int(index), bytes.fromhex(payload.decode()))
-    return responses
+    return [(int(index), bytes.fromhex(payload.decode())) for index, payload in found]
 
 
 def read_trace(folder_or_file: Path) -> RawLatencies:

@@ -96,6 +96,7 @@ def summarise(
     *,
     rules: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
+    audit: bool = False,
 ) -> TestSummary:
     """Summarise the LoadGen test in a folder, from its detail log and, where there is one, its trace.
 
@@ -105,6 +106,7 @@ def summarise(
         notes: What every output must say of this run.
         rules: The round's rules, as `nvkit.results.validity.against_round` takes them.
         accuracy: Score of an accuracy run.
+        audit: The test is a compliance test with an audit.config.
 
     Raises:
         ConfigError: `round` is not the name of a round.
@@ -128,7 +130,7 @@ def summarise(
         mode=detail.mode,
         round=round,
         metric=metric,
-        verdict=verdict(detail),
+        verdict=verdict(detail, audit=audit),
         departures=against_round(detail, rules or {}),
         percentiles_ns=latencies,
         counts=_counts(detail),

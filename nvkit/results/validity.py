@@ -50,8 +50,13 @@ _PERCENTILE_KEYS = {
 }
 
 
-def verdict(detail: DetailLog) -> Verdict:
-    """Judge one test by LoadGen's conditions, its errors, and whether an audit.config changed its settings."""
+def verdict(detail: DetailLog, *, audit: bool = False) -> Verdict:
+    """Judge one test by LoadGen's conditions, its errors, and whether an audit.config changed its settings.
+
+    Args:
+        detail: The log.
+        audit: The test is a compliance test, which must have an audit.config where any other must have none.
+    """
     reasons: list[Reason] = []
     if detail.has_result:
         conditions: dict[str, Callable[[DetailLog], Reason]] = {
@@ -65,12 +70,17 @@ def verdict(detail: DetailLog) -> Verdict:
             said = detail.get("result_invalid_reason") or "no reason"
             reasons.append(Reason(f"LoadGen says INVALID and gives {said}.", "Read its summary log."))
     reasons += _errors(detail)
-    if any("audit config" in warning.lower() for warning in detail.warnings):
+    found = any("audit config" in warning.lower() for warning in detail.warnings)
+    if found and not audit:
         reasons.append(
             Reason(
                 "LoadGen found an audit.config, which overrides the settings of the test.",
                 "Remove the file from the working directory; only a compliance test may have one.",
             )
+        )
+    if audit and not found:
+        reasons.append(
+            Reason("LoadGen found no audit.config, so this was not the compliance test.", "Run the test again.")
         )
     return Verdict(not reasons, tuple(reasons))
 

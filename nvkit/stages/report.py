@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.config import RunConfig, parameters_folder
+from nvkit.record.capture import capture
 from nvkit.results.loadgen_log import read_detail
 from nvkit.results.published import FILE_NAME, Comparison, comparison_table, load, nearest
 from nvkit.results.raw_log import TRACE_FILE, read_trace
@@ -129,9 +130,10 @@ def report_on(
         brand = " · ".join(results.notes)
         for name, figure in plots(run_folder.path, results.tests, brand).items():
             save(figure, run_folder.path / "plots", name)
+        capture(config, run_folder, system, framework)
         return ReportResult(
             tests=results.tests,
-            comparisons=tuple(_comparisons(config, system, results.tests, framework)),
+            comparisons=tuple(comparisons(config, system, results.tests, framework)),
             target=config.rules.accuracy_target,
             reference=config.rules.reference_accuracy,
             notes=results.notes,
@@ -142,8 +144,23 @@ def report_on(
     )
 
 
-def _comparisons(config: RunConfig, system: System, tests: Sequence[TestResult], framework: str) -> list[Comparison]:
-    published = load(parameters_folder() / FILE_NAME)
+def comparisons(
+    config: RunConfig,
+    system: System,
+    tests: Sequence[TestResult],
+    framework: str = "",
+    parameters: Path | None = None,
+) -> list[Comparison]:
+    """Return the nearest published result to each measured one.
+
+    Args:
+        config: The configuration.
+        system: The machine that the tests ran on.
+        tests: The tests.
+        framework: What ran the model; the backend of the settings if empty.
+        parameters: The folder of the published results, if not the clone's own.
+    """
+    published = load((parameters or parameters_folder()) / FILE_NAME)
     gpus = system.gpus if config.device.kind == "gpu" else ()
     found = []
     for test in tests:

@@ -161,7 +161,9 @@ def _one_test(
         )
         return TestResult(
             summary=summary,
-            expectations={key: Expectation(value, target.origin) for key, value in child["expectations"].items()},
+            expectations={
+                key: Expectation(float(value), target.origin) for key, value in child["expectations"].items()
+            },
             predicted=Prediction(**child["predicted"]),
             logs=logs,
             notes=engines.notes,

@@ -51,12 +51,12 @@ def target_for(config: RunConfig, scenario: str, store: Store, engine: str, samp
         return Target(key, value, f"{origin.layer}: {origin.where}")
     measured = load(store, target_key(config, scenario, engine, samples))
     if measured and measured.serves(settings.min_duration):
-        return Target(key, _typed(key, measured.value), measured.origin)
+        return Target(key, typed(key, measured.value), measured.origin)
     if origin and value is not None:
         return Target(key, value, f"{origin.layer}: {origin.where}")
     return Target(key, None, FROM_WARM_UP)
 
 
-def _typed(key: str, value: float) -> float:
+def typed(key: str, value: float) -> float:
     """Return a whole number for what LoadGen counts in nanoseconds."""
     return round(value) if key.endswith("_ns") else value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from nvkit.benchmarks.base import Accuracy, Array, DataSet, Model, SampleSet
 from nvkit.errors import MissingPackageError
-from nvkit.store import Store
+from nvkit.store import Store, write_text
 
 
 class ResNet50:
@@ -17,6 +18,7 @@ class ResNet50:
     """
 
     name = "resnet50"
+    response_dtype = "int32"
 
     def dataset(self, settings: Any, store: Store) -> DataSet:
         """Return the user's ImageNet folder (`settings.data_dir`) or a generated set in its layout.
@@ -73,6 +75,14 @@ class ResNet50:
         from nvkit.benchmarks.resnet50.accuracy import score_responses
 
         return score_responses(responses, data)
+
+    def reference_command(self, log: Path, data: DataSet, work: Path) -> tuple[str, list[str]]:
+        """Return MLCommons' accuracy-imagenet.py with its arguments, and write the ground truth that it reads."""
+        labels = zip(data.files, data.labels, strict=True)
+        write_text(work / "val_map.txt", "".join(f"{name} {label}\n" for name, label in labels))
+        arguments = ["--mlperf-accuracy-file", str(log), "--imagenet-val-file", str(work / "val_map.txt")]
+        script = "vision/classification_and_detection/tools/accuracy-imagenet.py"
+        return script, [*arguments, "--dtype", self.response_dtype]
 
 
 def _require_opencv() -> None:

@@ -1,0 +1,76 @@
+"""A small run made by notebooks, sealed and signed, once for all tests; each works on a copy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small import SMALL
+
+import nvkit
+from nvkit.record.compliance import ComplianceResult, comply
+from nvkit.record.keys import keygen
+from nvkit.reproduce import reproduce
+
+_VALUES = {**SMALL, "warmup_duration": 0.06}
+"""Not those of `small_run`, whose folder other tests change."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sealed run, the public key of who signed it, and the home folder of its maker."""
+
+    run: Path
+    key: Path
+    private: Path
+    home: Path
+
+
+@dataclass(frozen=True)
+class Complied:
+    """A run and its compliance tests."""
+
+    config: nvkit.RunConfig
+    run: nvkit.RunFolder
+    result: ComplianceResult
+
+
+@pytest.fixture(scope="session")
+def made(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A run of Offline and SingleStream by a person with a home and a key, as `nvkit run` leaves it."""
+    home = tmp_path_factory.mktemp("home") / "home" / "plantedperson"
+    home.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("LOGNAME", "plantedperson")
+        patch.setenv("PLANTED_API_TOKEN", "s3cr3t-planted-value")
+        patch.setattr("platform.node", lambda: "plantedhost")
+        private, public = keygen()
+        names = {
+            "profile": "cpu",
+            "benchmark": "resnet50",
+            "scenario": "Offline,SingleStream",
+            "quick": True,
+            "round": "v4.1",
+        }
+        _, run = reproduce(names, _VALUES, str(outputs))
+        yield Made(run, public, private, home)
+
+
+@pytest.fixture
+def copy(made: Made, tmp_path: Path) -> Path:
+    """A copy of the record, for a test to change."""
+    return Path(shutil.copytree(made.run, tmp_path / "runs" / made.run.name))
+
+
+@pytest.fixture(scope="session")
+def complied(outputs: Path) -> Complied:
+    """A run of Offline and SingleStream with its compliance tests, not sealed."""
+    values = {**SMALL, "warmup_duration": 0.06}
+    config = nvkit.configure(profile="cpu", scenario="Offline,SingleStream", quick=True, overrides=values)
+    run = nvkit.open_run(config, outputs)
+    nvkit.stages.report(config, run)
+    return Complied(config, run, comply(config, run))
