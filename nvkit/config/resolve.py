@@ -14,6 +14,7 @@ from nvkit.config.files import (
     SCENARIOS,
     BenchmarkFile,
     Device,
+    Loaded,
     ProfileFile,
     RoundFile,
     Scenario,
@@ -170,8 +171,9 @@ def resolve(
 ) -> RunConfig:
     """Resolve names and the user's own values to a RunConfig.
 
-    Layers, later ones win: benchmark, round, profile; then the scenario sections of the three in the same order;
-    then the power mode's; then the quick values of the benchmark; then `overrides`. A profile is itself layered:
+    Layers, later ones win: the profile's device, benchmark, round, profile; then the scenario sections of the last
+    three in the same order; then the power mode's; then the quick values of the benchmark; then `overrides`. A profile
+    is itself layered:
     what it is based on (a memory class), NVIDIA's own values for this GPU in the round or the nearest one, its own.
 
     Args:
@@ -191,7 +193,7 @@ def resolve(
     """
     bench, bench_yaml = load_file(BenchmarkFile, benchmark, parameters)
     rules, rules_yaml = load_file(RoundFile, round, parameters)
-    gpu, _ = load_file(ProfileFile, profile, parameters)
+    gpu, gpu_yaml = load_file(ProfileFile, profile, parameters)
     mode = _LOADGEN_MODES.get(mode, mode)
     if mode not in MODES:
         raise ConfigError(f"There is no mode '{mode}'.", nearest(mode, [*MODES, *_LOADGEN_MODES]))
@@ -221,7 +223,7 @@ def resolve(
     unused: dict[str, dict[str, str]] = {}
     for name in wanted:
         chain: dict[str, list[Origin]] = {}
-        layers = [*_layers(sections, name), *_layers(powered, name)]
+        layers = [*_device(gpu, gpu_yaml), *_layers(sections, name), *_layers(powered, name)]
         if quick:
             layers += list(_layers([("quick", bench_yaml, ("quick",), bench.quick)], name))
         for origin in layers:
@@ -234,7 +236,7 @@ def resolve(
         unused[name] = {}
         for key, found in chain.items():
             why = not_applicable(key, resolved[name].backend, benchmark, name, implementation)
-            if why and not found[-1].layer.startswith(("round", "quick", "user")):
+            if why and not found[-1].layer.startswith(("device", "round", "quick", "user")):
                 unused[name][key] = why
     _refuse_useless(user, resolved, benchmark, implementation)
     return RunConfig(
@@ -278,6 +280,13 @@ def _scenarios(text: str, allowed: tuple[Scenario, ...], benchmark: str, round: 
     if not chosen:
         raise ConfigError("No scenario was given.", f"Choose among {', '.join(allowed)} or all.")
     return tuple(s for s in allowed if s in chosen)
+
+
+def _device(gpu: ProfileFile, source: Loaded) -> Iterator[Origin]:
+    """Yield what the profile's device itself sets: the compute capability that engines are built for."""
+    if gpu.device.compute_capability is not None:
+        where = ("device", "compute_capability")
+        yield Origin("device", source.where(where), ".".join(where), gpu.device.compute_capability)
 
 
 def _layers(sections: list[Layer], scenario: str) -> Iterator[Origin]:

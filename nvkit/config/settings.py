@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-_TRT = ("tensorrt",)
+_TRT = ("tensorrt", "tensorrt-rtx")
 _BERT = ("bert-99", "bert-99.9")
 _DLRM = ("dlrm-99", "dlrm-99.9", "dlrm-v2-99", "dlrm-v2-99.9")
 _RNNT = ("rnnt",)
@@ -86,7 +86,7 @@ class Settings(BaseModel):
     calibration_cache: Path | None = _knob(None, "NVIDIA calibration cache to take the ranges from")
 
     # engine
-    backend: Literal["onnxruntime", "tensorrt", "null"] = _knob("onnxruntime", "what runs the engine")
+    backend: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "null"] = _knob("onnxruntime", "what runs the engine")
     precision: Precision = _knob("int8", "precision of the engine")
     input_dtype: Literal["fp32", "fp16", "int8", "int32"] = _knob("fp32", "type of the preprocessed input")
     input_format: Literal["linear", "chw4", "chw32"] = _gpu("linear", "memory layout of the input")
@@ -98,7 +98,17 @@ class Settings(BaseModel):
     gpu_copy_streams: int = _gpu(1, "CUDA copy streams, one optimisation profile each", ge=1)
     gpu_inference_streams: int = _gpu(1, "CUDA inference streams", ge=1)
     use_graphs: bool = _gpu(False, "launch through CUDA graphs")
+    compute_capability: str | None = _gpu(
+        None, "compute capability to build for, e.g. 8.9; of this machine's GPU if unset", pattern=r"^\d+\.\d$"
+    )
     workspace_size: int | None = _gpu(None, "bytes of builder workspace", ge=0)
+    builder_optimization_level: int | None = _gpu(
+        None, "how long TensorRT searches; its own default if unset", ge=0, le=5
+    )
+    builder_options: str | None = _gpu(
+        None, "further attributes of TensorRT's builder config: key=value, several separated by spaces"
+    )
+    use_fusions: Literal["auto", "always", "never"] = _gpu("auto", "NVIDIA's residual plugins, where TensorRT has them")
     active_sms: int | None = _gpu(None, "percent of the SMs active while building", ge=1, le=100)
     disable_beta1_smallk: bool = _gpu(False, "leave the small-tile fusions of residual layers off", benchmarks=_VISION)
     use_small_tile_gemm_plugin: bool = _gpu(False, "use SmallTileGEMM_TRT", benchmarks=(*_BERT, *_DLRM))

@@ -84,6 +84,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     sut.stop()
     lg.DestroyQSL(qsl)
     lg.DestroySUT(handle)
+    facts = runner.facts()
     runner.close()
     write_json(
         folder / "child.json",
@@ -97,6 +98,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
             "trace": trace,
             "slots": runner.slots,
             "max_batch": runner.max_batch,
+            "runner": facts,
         },
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from nvkit.benchmarks.base import Accuracy, benchmark
 from nvkit.config import RunConfig
+from nvkit.engine import backend
+from nvkit.errors import BackendUnavailableError
 from nvkit.harness import TestSpec, refuse_audit_config, run_test
 from nvkit.results.raw_log import read_accuracy
 from nvkit.results.summary import TestSummary, departures_tables, results_table, summarise
@@ -58,10 +60,14 @@ def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
     """Run the tests that are not finished yet (all with `fresh`).
 
     Raises:
+        BackendUnavailableError: the engines are for another machine.
         ConfigError: an audit.config lies in the working directory.
         HarnessError: a test failed or was killed; tests finished before are kept.
     """
     refuse_audit_config(Path.cwd())
+    for name, settings in config.scenarios.items():
+        if reason := backend(settings.backend).cannot_run(settings):
+            raise BackendUnavailableError(f"{name} cannot run on this machine.", reason)
     first, samples, engines = setup(config, run), preprocess(config, run), build(config, run)
     modes = _TESTS.get(config.mode, (config.mode,))
 

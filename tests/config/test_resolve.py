@@ -51,6 +51,21 @@ def parameters(tmp_path: Path) -> Path:
     return folder
 
 
+def test_engines_are_built_for_the_device_of_the_profile(parameters: Path) -> None:
+    config = resolve("l4", "resnet50", "Offline", round="v3.0", parameters=parameters)
+    assert config.scenarios["Offline"].compute_capability == "8.9"
+    (origin,) = config.origins["Offline"]["compute_capability"]
+    assert (origin.layer, origin.where) == ("device", "parameters/gpus/l4.yaml:4")
+    other = {"compute_capability": "9.0"}
+    config = resolve("l4", "resnet50", "Offline", round="v3.0", overrides=other, parameters=parameters)
+    assert config.scenarios["Offline"].compute_capability == "9.0"
+    config = resolve("l4", "resnet50", "Offline", overrides={"backend": "onnxruntime"}, parameters=parameters)
+    assert "compute_capability" not in config.unused["Offline"]
+    assert resolve("cpu", "resnet50", "Offline").scenarios["Offline"].compute_capability is None
+    with pytest.raises(ConfigError, match="compute_capability = 'sm89'"):
+        resolve("l4", overrides={"compute_capability": "sm89"}, parameters=parameters)
+
+
 def test_an_l4_resolves_per_scenario(parameters: Path) -> None:
     config = resolve("l4", "resnet50", round="v3.0", parameters=parameters)
     server, offline = config.scenarios["Server"], config.scenarios["Offline"]
