@@ -208,7 +208,8 @@ def resolve(
         ("round", rules_yaml, ("benchmarks", benchmark), rule),
         *profile_layers(profile, benchmark, round, parameters),
     ]
-    powered = list(power_layers(profile, benchmark, round, power, parameters))
+    limited = "power_limit" in (overrides or {})
+    powered = list(power_layers(profile, benchmark, round, power, parameters, limited=limited))
     user = dict(overrides or {})
     for key in user:
         if key not in Settings.model_fields:

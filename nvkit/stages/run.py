@@ -164,7 +164,7 @@ def _one_test(
             expectations={key: Expectation(value, target.origin) for key, value in child["expectations"].items()},
             predicted=Prediction(**child["predicted"]),
             logs=logs,
-            notes=engines.notes,
+            notes=(*engines.notes, *power.notes),
         )
 
     result = run.stage(TestResult, *_identity(engines, scenario, mode), work, fresh=fresh)
