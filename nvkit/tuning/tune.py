@@ -196,7 +196,8 @@ def _require_hope(bench: Bench, probes: list[Probe]) -> None:
 
 
 def _nothing_valid(bench: Bench, probes: list[Probe]) -> InvalidResultError:
-    slowest = min(probes, key=lambda probe: probe.target)
+    failed = [probe for probe in probes if not probe.valid]
+    slowest = min(failed, key=lambda probe: probe.target)
     return InvalidResultError(
         f"No Server rate is valid ({limit_text(bench.settings)}): even {slowest.target:.4g} queries/s was not. "
         f"{' '.join(slowest.reasons)}",
