@@ -27,7 +27,7 @@ RESULT_MIME = "application/vnd.nvkit.result+json"
 
 
 def configure(
-    profile: str = "cpu",
+    profile: str = "auto",
     benchmark: str = "resnet50",
     scenario: str = "all",
     mode: str = "both",
@@ -36,8 +36,12 @@ def configure(
     data_dir: str = "",
     model_path: str = "",
     overrides: Mapping[str, Any] | None = None,
+    implementation: str = "nvkit",
+    power: str = "MaxP",
 ) -> RunConfig:
     """Resolve names and values to a configuration; arguments are those of the notebooks' parameters cell.
+
+    Profile "auto" is the one that `nvkit.config.detect` finds for this machine.
 
     Raises:
         ConfigError: an unknown name or setting (the nearest is named), or a value of the wrong type or range.
@@ -46,7 +50,21 @@ def configure(
 
     paths = {"data_dir": data_dir, "model_path": model_path}
     values = {**(overrides or {}), **{key: path for key, path in paths.items() if path}}
-    return resolve(profile, benchmark, scenario, mode=mode, round=round, quick=quick, overrides=values)
+    if profile == "auto":
+        from nvkit.config.detect import detect
+
+        profile = detect().profile
+    return resolve(
+        profile,
+        benchmark,
+        scenario,
+        mode=mode,
+        round=round,
+        quick=quick,
+        overrides=values,
+        implementation=implementation,
+        power=power,
+    )
 
 
 def publish(result: StageResult) -> None:

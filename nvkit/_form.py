@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 import nvkit
 from nvkit._callbacks import guarded
-from nvkit.config import MODES, BenchmarkFile, ProfileFile, RoundFile, load, names
+from nvkit.config import IMPLEMENTATIONS, MODES, POWER_MODES, BenchmarkFile, ProfileFile, RoundFile, load, names
 from nvkit.ui import Choice
 
 _WIDE = widgets.Layout(width="420px")
@@ -28,24 +28,22 @@ class Form:
         self._choice = choice
         self._rounds = {name: load(RoundFile, name)[0] for name in names(RoundFile)}
         self._gpu_missing: str | None = None
-        self.profile = self._list("profile", names(ProfileFile))
+        self.profile = self._list("profile", ["auto", *names(ProfileFile)])
         self.benchmark = self._list("benchmark", names(BenchmarkFile))
         self.round = self._list("round", self._rounds_with(choice.benchmark))
         self.scenario = self._list("scenario", self._scenarios())
         self.mode = self._list("mode", MODES)
+        self.implementation = self._list("implementation", IMPLEMENTATIONS)
+        self.power = self._list("power", POWER_MODES)
         self.quick = widgets.Checkbox(
             choice.quick, description="quick run (short durations, not an official result)", indent=False, layout=_WIDE
         )
         self.line, self.notes, self.error = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        for control in (self.profile, self.benchmark, self.round, self.scenario, self.mode, self.quick):
+        lists = (self.profile, self.benchmark, self.round, self.scenario, self.mode, self.implementation, self.power)
+        for control in (*lists, self.quick):
             control.observe(guarded(self._changed, self.error), "value")
         self._show()
-        self.widget = widgets.VBox(
-            [
-                *(self.profile, self.benchmark, self.round, self.scenario, self.mode, self.quick),
-                *(self.line, self.notes, self.error),
-            ]
-        )
+        self.widget = widgets.VBox([*lists, self.quick, self.line, self.notes, self.error])
 
     def _list(self, name: str, options: Any) -> Any:
         value = getattr(self._choice, name)
@@ -61,7 +59,11 @@ class Form:
     def _changed(self, change: Any) -> None:
         choice = self._choice
         choice.profile, choice.benchmark, choice.mode = self.profile.value, self.benchmark.value, self.mode.value
-        choice.quick = self.quick.value
+        choice.quick, choice.implementation, choice.power = (
+            self.quick.value,
+            self.implementation.value,
+            self.power.value,
+        )
         _offer(self.round, self._rounds_with(choice.benchmark), fallback=-1)
         choice.round = self.round.value
         _offer(self.scenario, self._scenarios(), fallback=0)
@@ -83,7 +85,7 @@ class Form:
         return f"Round {round} has {', '.join(scenarios)} for {benchmark}.{lacking}"
 
     def _no_gpu(self) -> str:
-        if load(ProfileFile, self._choice.profile)[0].device.kind != "gpu":
+        if self._choice.profile == "auto" or load(ProfileFile, self._choice.profile)[0].device.kind != "gpu":
             return ""
         if self._gpu_missing is None:
             from nvkit.system import describe

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from nvkit.config import SCENARIOS, BenchmarkFile, ProfileFile, RoundFile, Settings, load, names
@@ -17,17 +18,26 @@ _QUERIES = {
 
 
 def profiles() -> Table:
-    """Return the profiles of parameters/gpus/ and the benchmarks that each has values for."""
-    files = [load(ProfileFile, name)[0] for name in names(ProfileFile)]
-    return Table(["profile", "what", "benchmarks"], [[f.name, f.title, ", ".join(f.benchmarks)] for f in files])
+    """Return the profiles of parameters/gpus/: what each is based on, and the benchmarks that it has values for."""
+    rows = []
+    for name in names(ProfileFile):
+        file = load(ProfileFile, name)[0]
+        nvidia = _families(benchmark for values in file.nvidia.values() for benchmark in values.benchmarks)
+        rows.append([file.name, file.title, file.based_on or "", _families(file.benchmarks), nvidia])
+    return Table(["profile", "what", "based on", "own values", "NVIDIA's values"], rows)
 
 
 def benchmarks() -> Table:
-    """Return the benchmarks of parameters/benchmarks/ and the rounds that have them."""
+    """Return the benchmarks of parameters/benchmarks/, what can run each, and the rounds that have it."""
     rounds = [load(RoundFile, name)[0] for name in names(RoundFile)]
-    files = [load(BenchmarkFile, name)[0] for name in names(BenchmarkFile)]
-    rows = [[f.name, f.title, ", ".join(r.name for r in rounds if f.name in r.benchmarks)] for f in files]
-    return Table(["benchmark", "what", "rounds"], rows)
+    rows = []
+    for name in names(BenchmarkFile):
+        file = load(BenchmarkFile, name)[0]
+        own = find_spec(f"nvkit.benchmarks.{file.package}") is not None
+        has = ", ".join(r.name for r in rounds if name in r.benchmarks)
+        rows.append([name, file.title, "nvkit" if own else "--implementation nvidia-original", has])
+    note = "--implementation nvidia-original runs each of them with NVIDIA's own code."
+    return Table(["benchmark", "what", "runs with", "rounds"], rows, notes=[note])
 
 
 def scenarios() -> Table:
@@ -38,11 +48,9 @@ def scenarios() -> Table:
 def rounds() -> Table:
     """Return the rounds of parameters/rounds/, and the scenarios of the benchmarks that nvkit has."""
     ours = names(BenchmarkFile)
-    rows = [
-        [r.name, "; ".join(f"{b}: {', '.join(r.benchmarks[b].allowed)}" for b in ours if b in r.benchmarks)]
-        for r in (load(RoundFile, name)[0] for name in names(RoundFile))
-    ]
-    return Table(["round", "benchmarks and scenarios"], rows)
+    files = [load(RoundFile, name)[0] for name in names(RoundFile)]
+    rows = [[r.name, b, ", ".join(r.benchmarks[b].allowed)] for r in files for b in ours if b in r.benchmarks]
+    return Table(["round", "benchmark", "scenarios"], rows)
 
 
 def settings() -> Table:
@@ -50,7 +58,13 @@ def settings() -> Table:
     rows: list[list[Any]] = []
     for key, declared in Settings.model_fields.items():
         applies: Any = declared.json_schema_extra
-        where = "; ".join(", ".join(values) for values in applies.values() if values)
+        # NVIDIA's own code has no backend but TensorRT.
+        told = [
+            noun
+            for noun, values in applies.items()
+            if values and not (noun == "backends" and applies["implementations"])
+        ]
+        where = "; ".join(", ".join(applies[noun]) for noun in told)
         default = "" if declared.default is None else str(declared.default)
         rows.append([key, default, declared.description, where])
     return Table(["setting", "default", "what", "only for"], rows)
@@ -63,3 +77,8 @@ CATALOGUE: dict[str, Callable[[], Table]] = {
     "rounds": rounds,
     "settings": settings,
 }
+
+
+def _families(benchmarks: Iterable[str]) -> str:
+    """Return benchmark names without their accuracy targets, each once."""
+    return ", ".join(dict.fromkeys(name.split("-99")[0] for name in benchmarks))

@@ -25,11 +25,15 @@ _FREE: dict[str, Any] = {
 Benchmark = Annotated[
     str, typer.Option(help="benchmark, see 'nvkit list benchmarks'; may also stand first without the flag")
 ]
-Profile = Annotated[str, typer.Option(help="GPU profile, see 'nvkit list profiles'")]
+Profile = Annotated[
+    str, typer.Option(help="GPU profile, see 'nvkit list profiles'; auto finds the one of this machine")
+]
 ScenarioName = Annotated[str, typer.Option(help="Offline, Server, SingleStream, MultiStream, several by comma, or all")]
 ModeName = Annotated[str, typer.Option(help="performance, accuracy, both (a test each), or submission (one test)")]
 Round = Annotated[str, typer.Option(help="MLPerf Inference round whose rules hold, see 'nvkit list rounds'")]
 Quick = Annotated[bool, typer.Option("--quick", help="short durations; brands every output as not official")]
+Implementation = Annotated[str, typer.Option(help="nvkit, or nvidia-original: NVIDIA's own code (--nvidia-code PATH)")]
+Power = Annotated[str, typer.Option(help="MaxP (as the GPU is), MaxQ (least energy) or MaxN (no limit)")]
 Outputs = Annotated[str, typer.Option(help="folder of runs/ and store/ (default: outputs/ of the clone)")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="a new run folder, even if one is unfinished")]
 
@@ -38,13 +42,24 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="a new run folder, even if 
 def run(
     context: typer.Context,
     benchmark: Benchmark = "resnet50",
-    profile: Profile = "cpu",
+    profile: Profile = "auto",
     scenario: ScenarioName = "all",
     mode: ModeName = "both",
     round: Round = "v4.1",
     quick: Quick = False,
+    implementation: Implementation = "nvkit",
+    power: Power = "MaxP",
     outputs: Outputs = "",
     fresh: Fresh = False,
+    run_mode: Annotated[
+        str,
+        typer.Option(
+            help="for nvidia-original, one step by itself: prebuild, build, download_model, preprocess_data, "
+            "calibrate, build_engine or run_harness"
+        ),
+    ] = "",
+    audit: Annotated[str, typer.Option(help="for nvidia-original: an audit test instead, e.g. TEST01")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done, and do nothing")] = False,
     require_valid: Annotated[
         bool, typer.Option("--require-valid", help="exit with 5 if a result is INVALID or misses its accuracy target")
     ] = False,
@@ -53,11 +68,27 @@ def run(
 
     The newest unfinished run of the same configuration is continued: finished stages are reused.
     """
+    import nvkit
     from nvkit.reproduce import reproduce
 
     benchmark, overrides = words(context.args, benchmark)
-    names = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "mode": mode, "round": round}
-    result, folder = reproduce({**names, "quick": quick}, overrides, outputs, fresh=fresh)
+    names: dict[str, Any] = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "mode": mode}
+    names |= {"round": round, "quick": quick, "implementation": implementation, "power": power}
+    if dry_run:
+        from nvkit.dry_run import dry_run as plan
+
+        for table in plan(nvkit.configure(**names, overrides=overrides), run_mode, outputs, fresh=fresh):
+            typer.echo(f"{table}\n")
+        return
+    if run_mode or audit:
+        from nvkit.interop.nvidia.stages import on_request
+
+        config = nvkit.configure(**names, overrides=overrides)
+        opened = nvkit.open_run(config, outputs)
+        typer.echo(str(on_request(config, opened, run_mode or "run_harness", audit=audit or None)))
+        typer.echo(f"\nrun folder: {opened.path}")
+        return
+    result, folder = reproduce(names, overrides, outputs, fresh=fresh)
     typer.echo(f"\n{result.tables()[0]}")
     typer.echo(f"\nrun folder: {folder}\nreport:     {folder / '60_report.ipynb'}")
     if require_valid and (problems := result.problems()):
@@ -68,18 +99,25 @@ def _stage_command(name: str, doc: str) -> None:
     def command(
         context: typer.Context,
         benchmark: Benchmark = "resnet50",
-        profile: Profile = "cpu",
+        profile: Profile = "auto",
         scenario: ScenarioName = "all",
         mode: ModeName = "both",
         round: Round = "v4.1",
         quick: Quick = False,
+        implementation: Implementation = "nvkit",
+        power: Power = "MaxP",
         outputs: Outputs = "",
         fresh: Fresh = False,
     ) -> None:
         import nvkit
 
         benchmark, overrides = words(context.args, benchmark)
-        config = nvkit.configure(profile, benchmark, scenario, mode, round, quick, overrides=overrides)
+        config = nvkit.configure(
+            *(profile, benchmark, scenario, mode, round, quick),
+            overrides=overrides,
+            implementation=implementation,
+            power=power,
+        )
         folder = nvkit.open_run(config, outputs)
         typer.echo(str(getattr(nvkit.stages, name)(config, folder, fresh=fresh)))
         typer.echo(f"\nrun folder: {folder.path}")
@@ -99,19 +137,65 @@ _stage_command("report", "Report on the newest run of this configuration (and do
 def explain(
     context: typer.Context,
     benchmark: Benchmark = "resnet50",
-    profile: Profile = "cpu",
+    profile: Profile = "auto",
     scenario: ScenarioName = "all",
     round: Round = "v4.1",
     quick: Quick = False,
+    implementation: Implementation = "nvkit",
+    power: Power = "MaxP",
     everything: Annotated[bool, typer.Option("--all", help="also show values that nothing sets")] = False,
 ) -> None:
     """Show every value with the file, key and layer that set it and what it overrode."""
-    from nvkit.config import resolve
+    import nvkit
+    from nvkit.config.detect import detect
 
     benchmark, overrides = words(context.args, benchmark)
-    config = resolve(profile, benchmark, scenario, round=round, quick=quick, overrides=overrides)
+    if profile == "auto":
+        found = detect()
+        profile = found.profile
+        typer.echo("\n".join([f"profile {profile}, by {found.how}", *found.notes]) + "\n")
+    names: dict[str, Any] = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "round": round}
+    config = nvkit.configure(**names, quick=quick, implementation=implementation, power=power, overrides=overrides)
     for name in config.scenarios:
         typer.echo(f"{config.table(name, everything=everything)}\n")
+
+
+@app.command(**_FREE)
+def tune(
+    context: typer.Context,
+    benchmark: Benchmark = "resnet50",
+    profile: Profile = "auto",
+    scenario: ScenarioName = "all",
+    round: Round = "v4.1",
+    quick: Quick = False,
+    power: Power = "MaxP",
+    outputs: Outputs = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure again what is known")] = False,
+) -> None:
+    """Find the expected rate or latency of each scenario on this machine; runs use what is found."""
+    import nvkit
+    from nvkit.tuning.tune import tune as measure
+
+    benchmark, overrides = words(context.args, benchmark)
+    names: dict[str, Any] = {"profile": profile, "benchmark": benchmark, "scenario": scenario, "round": round}
+    config = nvkit.configure(**names, quick=quick, power=power, overrides=overrides)
+    folder = nvkit.open_run(config, outputs)
+    typer.echo(str(measure(config, folder, fresh=fresh)))
+    typer.echo(f"\nrun folder: {folder.path}")
+
+
+@app.command("from-cm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def from_cm(
+    context: typer.Context,
+    run: Annotated[bool, typer.Option("--run", help="run the nvkit command, too")] = False,
+    nvidia_code: Annotated[str, typer.Option(help="checkout of NVIDIA's code, to run that as the script did")] = "",
+) -> None:
+    """Translate a command of the CM script: nvkit from-cm 'cm run script --tags=... --flag=value'."""
+    from nvkit.interop.cm.command import from_cm as translated
+
+    if not context.args:
+        raise ConfigError("No command was given.", "Give it in quotes: nvkit from-cm 'cm run script --tags=...'.")
+    translated(context.args, run=run, nvidia_code=nvidia_code)
 
 
 @app.command("list")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nvkit.config.detect import detect
 from nvkit.system import System, describe, free_bytes
 from nvkit.tables import Table
 
@@ -46,7 +47,7 @@ class Check:
         name: What it is.
         ok: "ok", "missing" if nvkit does not work without it, "optional" if only a part of nvkit needs it.
         found: What is here.
-        how_to_get: A command or address; empty if nothing is lacking.
+        how_to_get: A command or address, or what else there is to know; empty if nothing is lacking.
     """
 
     name: str
@@ -83,6 +84,7 @@ def checkup(outputs: Path, data_dir: Path | None, model_path: Path | None = None
         "JupyterLab": lambda: _package("JupyterLab", system, "jupyterlab", "jupyterlab", "optional", _LAB_HELP),
         "ipywidgets": lambda: _package("ipywidgets", system, "ipywidgets", "ipywidgets", "optional", _LAB_HELP),
         "GPU": lambda: _gpu(system),
+        "Profile": lambda: _profile(system),
         "NVIDIA driver": lambda: _driver(system),
         "CUDA": lambda: _cuda(system),
         "TensorRT": lambda: _tensorrt(system),
@@ -162,6 +164,12 @@ def _gpu(system: System) -> Check:
         )
     names = [gpu.name for gpu in system.gpus]
     return Check("GPU", "ok", ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)))
+
+
+def _profile(system: System) -> Check:
+    chosen = detect(system.gpus, no_gpu_reason=system.no_gpu_reason)
+    count = f", {chosen.count} of {len(chosen.gpus)} GPUs" if len(chosen.gpus) > 1 else ""
+    return Check("Profile", "ok", f"{chosen.profile} ({chosen.how}{count})", " ".join(chosen.notes))
 
 
 def _driver(system: System) -> Check:

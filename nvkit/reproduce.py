@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nvkit
-from nvkit.config import PATHS
+from nvkit.benchmarks.base import benchmark
+from nvkit.config import PATHS, RunConfig
 from nvkit.errors import NotebookError, UnfinishedStageError
 from nvkit.harness import refuse_audit_config
 from nvkit.notebooks import STAGES, execute, notebooks_folder
@@ -22,7 +23,7 @@ def reproduce(
     """Execute the notebooks of all stages, continuing the newest unfinished run of the same configuration.
 
     Args:
-        names: Arguments of `nvkit.configure`: profile, benchmark, scenario, mode, round, quick.
+        names: Arguments of `nvkit.configure`, all but the overrides.
         overrides: Setting to value.
         outputs: Folder of runs/ and store/; the clone's own if empty.
         fresh: Begin a new run folder even if one is unfinished.
@@ -37,11 +38,13 @@ def reproduce(
     paths = {key: str(Path(value).resolve()) for key, value in overrides.items() if key in PATHS}
     values = {**overrides, **paths}  # the notebooks run in another working directory
     config = nvkit.configure(**names, overrides=values)
+    _require(config)
     run = open_run(config, outputs)
     if fresh or run.complete:
         run = open_run(config, outputs, new=True)
     _say(f"{config.title}, profile {config.profile}, round {config.round}: {', '.join(config.scenarios)}")
     _say(f"run folder {run.path}")
+    names = {**names, "profile": config.profile}  # auto has found it; a notebook must not find another one
     parameters = {**names, "overrides": values, "outputs": str(run.path.parent.parent), "run_dir": str(run.path)}
     for number, (stage, notebook) in enumerate(STAGES, start=1):
         label = f"[{number}/{len(STAGES)}] "
@@ -59,6 +62,16 @@ def reproduce(
             done = done.model_copy(update={"reused": False})
         _say(f"{label}{done.headline()}")
     return nvkit.stages.report(config, run), run.path
+
+
+def _require(config: RunConfig) -> None:
+    """Refuse what cannot be run at all before there is a run folder of it."""
+    if config.implementation == "nvidia-original":
+        from nvkit.interop.nvidia.machine import checkout_of
+
+        checkout_of(config)
+    else:
+        benchmark(config.package)
 
 
 def _finished(run: RunFolder, stage: str) -> StageResult | None:

@@ -10,14 +10,16 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
+from nvkit.gpus import Gpu as Gpu
+from nvkit.gpus import ask_driver, gib
 from nvkit.tables import Table
 
 PACKAGES = (
@@ -57,8 +59,6 @@ CPU_FLAGS = (
 )
 """Instruction sets that decide how fast ONNX Runtime multiplies, x86-64 then Arm; names as in lscpu."""
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Cpu:
@@ -71,27 +71,6 @@ class Cpu:
     threads: int
     usable: int
     flags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as the driver sees it; None where the driver does not say (unified memory, laptops).
-
-    Attributes:
-        name: Product name, e.g. "NVIDIA L4".
-        pci_id: Vendor and device as lspci prints them, e.g. "10de:27b8".
-        compute_capability: e.g. "8.9".
-        memory_gib: Total memory, GiB.
-        power_limit_w: Enforced power limit, W.
-        max_sm_clock_mhz: Highest clock of the SMs, MHz.
-    """
-
-    name: str
-    pci_id: str | None
-    compute_capability: str | None
-    memory_gib: float | None
-    power_limit_w: float | None
-    max_sm_clock_mhz: int | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +120,7 @@ class System:
             ("Memory", f"{self.ram_gib:.1f} GiB, {self.ram_available_gib:.1f} GiB available"),
             ("Disk", f"{self.disk_free_gib:.1f} GiB free"),
         ]
-        rows += [("GPU", _gpu_line(gpu)) for gpu in self.gpus] or [("GPU", f"none: {self.no_gpu_reason}")]
+        rows += [("GPU", str(gpu)) for gpu in self.gpus] or [("GPU", f"none: {self.no_gpu_reason}")]
         if self.driver:
             rows.append(("NVIDIA driver", f"{self.driver}, CUDA up to {self.cuda or '?'}"))
         rows += [(name, version) for name, version in self.packages.items()]
@@ -156,19 +135,19 @@ def describe(disk: Path | None = None) -> System:
             directory if None.
     """
     memory = psutil.virtual_memory()
-    gpus, driver, cuda, reason = _nvidia()
+    driver = ask_driver()
     return System(
         python=platform.python_version(),
         os=_os_name(),
         kernel=platform.release(),
         cpu=_cpu(),
-        ram_gib=_gib(memory.total),
-        ram_available_gib=_gib(memory.available),
-        disk_free_gib=_gib(free_bytes(disk or Path())),
-        gpus=gpus,
-        no_gpu_reason=reason,
-        driver=driver,
-        cuda=cuda,
+        ram_gib=gib(memory.total),
+        ram_available_gib=gib(memory.available),
+        disk_free_gib=gib(free_bytes(disk or Path())),
+        gpus=driver.gpus,
+        no_gpu_reason=driver.no_gpu_reason,
+        driver=driver.version,
+        cuda=driver.cuda,
         packages=installed(PACKAGES),
     )
 
@@ -190,20 +169,6 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def _gib(size: int) -> float:
-    return round(size / 2**30, 2)
-
-
-def _gpu_line(gpu: Gpu) -> str:
-    facts = (
-        f"{gpu.memory_gib:.1f} GiB" if gpu.memory_gib else "",
-        f"compute capability {gpu.compute_capability}" if gpu.compute_capability else "",
-        f"{gpu.power_limit_w:.0f} W" if gpu.power_limit_w else "",
-        gpu.pci_id or "",
-    )
-    return ", ".join([gpu.name, *filter(None, facts)])
 
 
 def _os_name() -> str:
@@ -260,60 +225,6 @@ def _cpuinfo() -> dict[str, str]:
     pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     names = {"model name": "Model name", "flags": "Flags", "Features": "Flags"}
     return {names.get(key.strip(), key.strip()): value.strip() for key, _, value in pairs}
-
-
-def _nvidia() -> tuple[tuple[Gpu, ...], str | None, str | None, str]:
-    """Return GPUs, driver version, CUDA version, and the reason why there are no GPUs."""
-    try:
-        import pynvml as nvml
-    except ImportError:
-        return (), None, None, "the package nvidia-ml-py is not installed, so no GPU can be looked for"
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return (), None, None, f"no NVIDIA driver answers ({error})"
-    try:
-        driver = _ask(lambda: _text(nvml.nvmlSystemGetDriverVersion()))
-        number = _ask(lambda: int(nvml.nvmlSystemGetCudaDriverVersion_v2()))
-        cuda = f"{number // 1000}.{number % 1000 // 10}" if number else None
-        handles = (nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount()))
-        gpus = tuple(_gpu(nvml, handle) for handle in handles)
-    except nvml.NVMLError as error:
-        return (), None, None, f"the NVIDIA driver gives an error ({error})"
-    finally:
-        nvml.nvmlShutdown()
-    return gpus, driver, cuda, "" if gpus else "the driver answers but shows no GPU to this process"
-
-
-def _gpu(nvml: Any, handle: Any) -> Gpu:
-    pci = _ask(lambda: int(nvml.nvmlDeviceGetPciInfo(handle).pciDeviceId))
-    capability = _ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
-    memory = _ask(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total))
-    power = _ask(lambda: int(nvml.nvmlDeviceGetEnforcedPowerLimit(handle)))
-    return Gpu(
-        name=_text(nvml.nvmlDeviceGetName(handle)),
-        # NVML packs the device into the upper 16 bits and the vendor into the lower.
-        pci_id=f"{pci & 0xFFFF:04x}:{pci >> 16:04x}" if pci else None,
-        compute_capability=".".join(map(str, capability)) if capability else None,
-        memory_gib=_gib(memory) if memory else None,
-        power_limit_w=power / 1000 if power else None,
-        max_sm_clock_mhz=_ask(lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))),
-    )
-
-
-def _ask(question: Callable[[], T]) -> T | None:
-    """Return the driver's answer, or None where it does not support the question."""
-    from pynvml import NVMLError
-
-    try:
-        return question()
-    except NVMLError:
-        return None
-
-
-def _text(value: str | bytes) -> str:
-    """Decode what old releases of nvidia-ml-py return as bytes."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def python_path() -> str:

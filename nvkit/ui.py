@@ -34,6 +34,8 @@ class Choice:
     data_dir: str = ""
     model_path: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
+    implementation: str = "nvkit"
+    power: str = "MaxP"
 
     def values(self) -> dict[str, Any]:
         """Return the arguments for `nvkit.configure`."""
@@ -42,6 +44,8 @@ class Choice:
     def command(self) -> list[str]:
         """Return the words after `nvkit` that do the same, all stages of it, from a shell."""
         named = [f"--{key}={getattr(self, key)}" for key in ("profile", "scenario", "mode", "round")]
+        usual = {"implementation": "nvkit", "power": "MaxP"}
+        named += [f"--{key}={getattr(self, key)}" for key, value in usual.items() if getattr(self, key) != value]
         paths = {key: getattr(self, key) for key in ("data_dir", "model_path") if getattr(self, key)}
         settings = {**self.overrides, **paths}
         others = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
@@ -62,6 +66,8 @@ def choose(
     data_dir: str = "",
     model_path: str = "",
     overrides: Mapping[str, Any] | None = None,
+    implementation: str = "nvkit",
+    power: str = "MaxP",
 ) -> Choice:
     """Show a form with these values to a person; the object returned follows it. Headless, it carries the values.
 
@@ -71,7 +77,8 @@ def choose(
         ConfigError: a name or setting that does not exist, when there is a form to show it in (headless,
             `nvkit.configure` says the same).
     """
-    choice = Choice(profile, benchmark, scenario, mode, round, quick, data_dir, model_path, dict(overrides or {}))
+    own = dict(overrides or {})
+    choice = Choice(profile, benchmark, scenario, mode, round, quick, data_dir, model_path, own, implementation, power)
     if person_present():
         from IPython.display import display
 
@@ -115,6 +122,8 @@ def overview(config: RunConfig, run: RunFolder) -> Table:
         ["benchmark", config.title],
         ["profile", config.profile],
         ["round", config.round],
+        ["implementation", config.implementation],
+        ["power mode", config.power],
         ["scenarios", ", ".join(config.scenarios)],
         ["run folder", run.path.name],
     ]

@@ -32,7 +32,7 @@ def test_every_lack_says_how_to_get_it(tmp_path: Path) -> None:
 
     assert list(found) == [
         *("Python", "Memory", "Disk", "Processor", "LoadGen", "ONNX Runtime", "OpenCV", "JupyterLab"),
-        *("ipywidgets", "GPU", "NVIDIA driver", "CUDA", "TensorRT", "cuda-python"),
+        *("ipywidgets", "GPU", "Profile", "NVIDIA driver", "CUDA", "TensorRT", "cuda-python"),
         *("ImageNet", "ResNet-50 model"),
     ]
     assert all(check.how_to_get for check in checks if check.ok != "ok")
@@ -52,6 +52,20 @@ def test_what_only_the_gpu_path_needs_is_missing_only_beside_a_gpu(monkeypatch: 
         assert found["LoadGen"].ok == "missing"
         assert found["JupyterLab"].ok == "optional"
     assert found["GPU"].found == "2 x NVIDIA L4"
+
+
+def test_the_profile_of_this_machine_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = replace(L4, name="NVIDIA New", pci_id="10de:ffff")
+    for gpus, found, note in (
+        ((L4, L4), "l4 (PCI id 10de:27b8, 2 of 2 GPUs)", ""),
+        ((unknown,), "gpu_memory_24 (memory class)", "guesses for this GPU."),
+        ((), "cpu (no GPU)", "The CPU is used: no driver."),
+    ):
+        system = replace(BARE, gpus=gpus, no_gpu_reason="" if gpus else "no driver")
+        monkeypatch.setattr(doctor, "describe", lambda disk, system=system: system)
+        check = by_name(checkup(Path("outputs"), None))["Profile"]
+        assert (check.ok, check.found) == ("ok", found)
+        assert check.how_to_get.endswith(note)
 
 
 def test_tensorrt_is_found_under_any_of_its_names(monkeypatch: pytest.MonkeyPatch) -> None:

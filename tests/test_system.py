@@ -9,54 +9,12 @@ import types
 from pathlib import Path
 
 import pytest
+from nvml_replay import replay
+from pydantic import TypeAdapter
 
 from nvkit import system
-from nvkit.system import Gpu, describe, free_bytes, installed
-
-
-class FakeNvml(types.ModuleType):
-    """An L4 and a GPU with unified memory, which does not answer questions about its memory and power."""
-
-    NVML_CLOCK_SM = 1
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, gpus: int = 2, init_error: str = "") -> None:
-        super().__init__("pynvml")
-        self.gpus, self.init_error, self.shut_down = gpus, init_error, False
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        if self.init_error:
-            raise self.NVMLError(self.init_error)
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.shut_down = True
-
-    def __getattr__(self, name: str) -> object:
-        answers = {
-            "nvmlSystemGetDriverVersion": lambda: b"550.54.15",
-            "nvmlSystemGetCudaDriverVersion_v2": lambda: 12040,
-            "nvmlDeviceGetCount": lambda: self.gpus,
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
-            "nvmlDeviceGetName": lambda index: ["NVIDIA L4", "NVIDIA GB10"][index],
-            "nvmlDeviceGetPciInfo": lambda index: types.SimpleNamespace(pciDeviceId=0x27B810DE),
-            "nvmlDeviceGetCudaComputeCapability": lambda index: [(8, 9), (12, 1)][index],
-            "nvmlDeviceGetMemoryInfo": self.only_first(types.SimpleNamespace(total=24 * 2**30)),
-            "nvmlDeviceGetEnforcedPowerLimit": self.only_first(72_000),
-            "nvmlDeviceGetMaxClockInfo": lambda index, clock: 2040,
-        }
-        if name not in answers:
-            raise AttributeError(name)
-        return answers[name]
-
-    def only_first(self, answer: object) -> object:
-        def ask(index: int) -> object:
-            if index:
-                raise self.NVMLError("Not Supported")
-            return answer
-
-        return ask
+from nvkit.gpus import MigSlice
+from nvkit.system import Gpu, System, describe, free_bytes, installed
 
 
 def test_this_machine_is_described_and_named_nowhere(tmp_path: Path) -> None:
@@ -74,39 +32,89 @@ def test_this_machine_is_described_and_named_nowhere(tmp_path: Path) -> None:
         assert f'"{private}"' not in text
 
 
-def test_gpus_and_driver_are_read_and_unsupported_questions_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml()
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+def test_gpus_and_driver_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = replay("t4", monkeypatch)
 
     found = describe()
 
-    assert found.gpus == (
-        Gpu("NVIDIA L4", "10de:27b8", "8.9", 24.0, 72.0, 2040),
-        Gpu("NVIDIA GB10", "10de:27b8", "12.1", None, None, 2040),
-    )
-    assert (found.driver, found.cuda, found.no_gpu_reason) == ("550.54.15", "12.4", "")
+    assert found.gpus == (Gpu("Tesla T4", "10de:1eb8", "7.5", 15.0, 70.0, 1590),)
+    assert (found.driver, found.cuda, found.no_gpu_reason) == ("515.105.01", "11.7", "")
     assert nvml.shut_down
-    assert "NVIDIA L4, 24.0 GiB, compute capability 8.9, 72 W, 10de:27b8" in str(found.table())
+    assert "Tesla T4, 15.0 GiB, compute capability 7.5, 70 W, 10de:1eb8" in str(found.table())
+
+
+def test_what_old_releases_of_nvidia_ml_py_give_as_bytes_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = replay("t4", monkeypatch)
+    nvml.recorded["nvmlSystemGetDriverVersion"] = b"515.105.01"
+    nvml.recorded["gpus"][0]["nvmlDeviceGetName"] = b"Tesla T4"
+
+    found = describe()
+
+    assert (found.driver, found.gpus[0].name) == ("515.105.01", "Tesla T4")
+
+
+def test_unsupported_questions_are_none_and_unified_memory_is_told_from_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replay("gb10", monkeypatch)
+    (unified,) = describe().gpus
+    assert unified == Gpu("NVIDIA GB10", "10de:2e12", "12.1", None, None, None, unified_memory=True)
+
+    replay("mig_container", monkeypatch)
+    (forbidden,) = describe().gpus
+    assert (forbidden.memory_gib, forbidden.unified_memory) == (None, False)
+    assert forbidden.mig_slices == (MigSlice(1, 16, 9.75),)
+
+
+def test_mig_slices_are_read_and_survive_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay("h200_mig", monkeypatch)
+    found = describe()
+    (gpu,) = found.gpus
+
+    assert gpu.memory_gib == 140.4
+    assert gpu.mig
+    assert [part.memory_gib for part in gpu.mig_slices] == [69.75, 69.75, 32.5, 16.0, 16.0]
+    assert [part.multiprocessors for part in gpu.mig_slices] == [16, 32, 32, 16, 16]
+    assert "MIG: 5 slices" in str(found.table())
+    assert TypeAdapter(System).validate_json(json.dumps(found.to_json())) == found
+
+    replay("h200", monkeypatch)
+    (whole,) = describe().gpus
+    assert (whole.mig, whole.mig_slices) == (False, ())
+
+
+def test_a_record_from_before_mig_was_asked_for_is_still_read() -> None:
+    old = {"name": "NVIDIA L4", "pci_id": "10de:27b8", "compute_capability": "8.9", "memory_gib": 22.49}
+    assert TypeAdapter(Gpu).validate_python({**old, "power_limit_w": 72.0, "max_sm_clock_mhz": 2040}).mig_slices == ()
 
 
 @pytest.mark.parametrize(
-    ("module", "reason"),
+    ("recording", "reason"),
     [
-        (None, "nvidia-ml-py is not installed"),
-        (FakeNvml(init_error="Driver Not Loaded"), "no NVIDIA driver answers (Driver Not Loaded)"),
-        (FakeNvml(gpus=0), "shows no GPU"),
+        ("no_driver", "no NVIDIA driver answers (Driver Not Loaded)"),
+        ("no_library", "no NVIDIA driver answers (NVML Shared Library Not Found)"),
+        ("mismatch", "the NVIDIA driver was replaced while the old one was running; restart the machine"),
+        ("gpu_lost", "the NVIDIA driver gives an error (GPU is lost)"),
     ],
 )
 def test_want_of_a_gpu_is_a_reason_and_not_an_error(
-    module: FakeNvml | None, reason: str, monkeypatch: pytest.MonkeyPatch
+    recording: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", module)
+    replay(recording, monkeypatch)
 
     found = describe()
 
     assert found.gpus == ()
     assert reason in found.no_gpu_reason
     assert reason in str(found.table())
+
+
+def test_want_of_nvidia_ml_py_or_of_a_visible_gpu_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay("t4", monkeypatch).recorded["gpus"] = []
+    assert "shows no GPU" in describe().no_gpu_reason
+
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "nvidia-ml-py is not installed" in describe().no_gpu_reason
 
 
 def test_lscpu_is_read_flat_and_nested_and_replaced_by_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:

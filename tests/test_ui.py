@@ -13,6 +13,7 @@ import pytest
 from nvkit import ui
 from nvkit.config import BenchmarkFile, ProfileFile, RoundFile, names
 from nvkit.errors import ConfigError
+from nvkit.gpus import Driver
 from nvkit.ui import Choice
 
 VALUES: dict[str, Any] = {
@@ -23,7 +24,10 @@ VALUES: dict[str, Any] = {
     "round": "v4.1",
     "quick": True,
 }
-NOTHING_ELSE: dict[str, Any] = {"data_dir": "", "model_path": "", "overrides": {}}
+NOTHING_ELSE: dict[str, Any] = {"data_dir": "", "model_path": "", "overrides": {}} | {
+    "implementation": "nvkit",
+    "power": "MaxP",
+}
 
 
 @pytest.fixture
@@ -52,6 +56,14 @@ def test_the_shell_line_does_the_same() -> None:
     )
 
 
+def test_the_shell_line_names_another_implementation_and_power_mode() -> None:
+    choice = Choice(**VALUES, overrides={"nvidia_code": "v3.0"}, implementation="nvidia-original", power="MaxQ")
+    assert choice.shell_line() == (
+        "nvkit run resnet50 --profile=cpu --scenario=Offline --mode=both --round=v4.1 "
+        "--implementation=nvidia-original --power=MaxQ --quick --nvidia-code=v3.0"
+    )
+
+
 def test_without_ipywidgets_a_person_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +86,7 @@ def test_the_form_offers_what_is_there(shown: list[Any]) -> None:
     choice = ui.choose(**VALUES)
     assert len(shown) == 1
     made = form(choice)
-    assert list(made.profile.options) == names(ProfileFile)
+    assert list(made.profile.options) == ["auto", *names(ProfileFile)]
     assert list(made.benchmark.options) == names(BenchmarkFile)
     assert list(made.scenario.options) == ["all", "Offline", "Server", "SingleStream", "MultiStream"]
     assert list(made.round.options) == names(RoundFile)
@@ -144,7 +156,7 @@ def test_a_profile_that_needs_a_gpu_says_what_is_missing(shown: list[Any], monke
         return (gpu, yaml) if kind is ProfileFile else load(kind, name)
 
     monkeypatch.setattr(_form, "load", loaded)
-    monkeypatch.setattr("nvkit.system._nvidia", lambda: ((), None, None, "no NVIDIA driver answers"))
+    monkeypatch.setattr("nvkit.system.ask_driver", lambda: Driver(no_gpu_reason="no NVIDIA driver answers"))
     assert "Profile cpu needs a GPU: no NVIDIA driver answers." in form(Choice(**VALUES)).notes.value
 
 

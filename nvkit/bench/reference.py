@@ -11,7 +11,6 @@ import nvkit
 from nvkit.bench.children import performance_test, server_figure
 from nvkit.bench.figures import Figure, against_peer, table
 from nvkit.bench.peer import ReferenceHarness, check
-from nvkit.bench.search import RateSearch
 from nvkit.bench.small_network import small_engine, small_network
 from nvkit.benchmarks.base import SampleSet, benchmark
 from nvkit.config import Settings
@@ -21,6 +20,7 @@ from nvkit.results.loadgen_log import DetailLog
 from nvkit.store import Store
 from nvkit.system import usable_cores
 from nvkit.tables import Table
+from nvkit.tuning.search import RateSearch
 
 OFFLINE_BAR = 1.5
 SERVER_BAR = 2.0

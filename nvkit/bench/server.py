@@ -10,13 +10,13 @@ import numpy as np
 import nvkit
 from nvkit.bench.children import performance_test, server_figure
 from nvkit.bench.figures import against_limit, table
-from nvkit.bench.search import RateSearch
 from nvkit.bench.small_network import small_engine
 from nvkit.benchmarks.base import SampleSet
 from nvkit.config import Settings
 from nvkit.progress import tqdm
 from nvkit.store import Store
 from nvkit.tables import Table
+from nvkit.tuning.search import RateSearch
 
 BAR = 300_000
 _SECONDS = 3.0

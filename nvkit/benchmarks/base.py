@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nvkit.errors import ConfigError
 from nvkit.store import Store
 
 Array = npt.NDArray[Any]
@@ -153,7 +154,21 @@ class Benchmark(Protocol):
         """Score the responses of an accuracy run, given by QSL index."""
 
 
-def benchmark(implementation: str) -> Benchmark:
-    """Return the benchmark of a folder below nvkit/benchmarks/."""
-    found: Benchmark = import_module(f"nvkit.benchmarks.{implementation}").BENCHMARK
+def benchmark(package: str) -> Benchmark:
+    """Return the benchmark of a folder below nvkit/benchmarks/.
+
+    Raises:
+        ConfigError: nvkit's own harness does not have it.
+    """
+    try:
+        module = import_module(f"nvkit.benchmarks.{package}")
+    except ModuleNotFoundError as error:
+        if error.name != f"nvkit.benchmarks.{package}":
+            raise
+        raise ConfigError(
+            f"nvkit's own harness does not have {package}.",
+            "Run it with NVIDIA's code: --implementation nvidia-original --nvidia-code PATH. `nvkit list benchmarks` "
+            "says which ones it has.",
+        ) from None
+    found: Benchmark = module.BENCHMARK
     return found

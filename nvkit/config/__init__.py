@@ -9,12 +9,23 @@ from nvkit.config.files import (
     names,
     parameters_folder,
 )
-from nvkit.config.resolve import MODES, QUICK_NOTE, Origin, Rules, RunConfig, resolve
+from nvkit.config.resolve import (
+    IMPLEMENTATIONS,
+    MODES,
+    POWER_MODES,
+    QUICK_NOTE,
+    Origin,
+    Rules,
+    RunConfig,
+    resolve,
+)
 from nvkit.config.settings import PATHS, Settings
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "MODES",
     "PATHS",
+    "POWER_MODES",
     "QUICK_NOTE",
     "SCENARIOS",
     "BenchmarkFile",

@@ -142,7 +142,7 @@ class RunConfig:
         for key in Settings.model_fields:
             chain = origins.get(key, ())
             reason = not_applicable(key, settings.backend, self.benchmark, scenario, self.implementation)
-            if reason or not (chain or everything):
+            if reason or not (chain or everything or key == "batch_size"):  # it decides too much to go unsaid
                 continue
             value = getattr(settings, key)
             overrode = "; ".join(f"{o.value} ({o.where})" for o in reversed(chain[:-1]))
@@ -210,7 +210,8 @@ def resolve(
         ("round", rules_yaml, ("benchmarks", benchmark), rule),
         *profile_layers(profile, benchmark, round, parameters),
     ]
-    powered = list(power_layers(profile, benchmark, round, power, parameters))
+    limited = "power_limit" in (overrides or {})
+    powered = list(power_layers(profile, benchmark, round, power, parameters, limited=limited))
     user = dict(overrides or {})
     for key in user:
         if key not in Settings.model_fields:

@@ -15,7 +15,10 @@ from pydantic.fields import FieldInfo
 
 _TRT = ("tensorrt", "tensorrt-rtx")
 _BERT = ("bert-99", "bert-99.9")
-_DLRM = ("dlrm-99", "dlrm-99.9", "dlrm-v2-99", "dlrm-v2-99.9")
+_UNET = ("3d-unet-99", "3d-unet-99.9")
+_DLRM_1 = ("dlrm-99", "dlrm-99.9")
+_DLRM_2 = ("dlrm-v2-99", "dlrm-v2-99.9")
+_DLRM = (*_DLRM_1, *_DLRM_2)
 _RNNT = ("rnnt",)
 _VISION = ("resnet50", "retinanet")
 
@@ -64,6 +67,12 @@ class Settings(BaseModel):
     )
     nvidia_scratch: Path | None = _nvidia(None, "MLPERF_SCRATCH_PATH: folder of NVIDIA's models and data")
     make_target: str | None = _nvidia(None, "make target instead of the run mode's own")
+    use_triton: bool = _nvidia(False, "run the engine in NVIDIA's Triton harness")
+    devices: str | None = _gpu(None, "GPUs to use, by number, separated by commas; all if unset")
+    user_conf_path: Path | None = _nvidia(None, "user.conf to pass instead of the one that nvkit writes")
+    mlperf_conf_path: Path | None = _nvidia(None, "mlperf.conf to pass instead of the round's own")
+    embeddings_path: Path | None = _nvidia(None, "folder of the embedding tables", benchmarks=_DLRM_2)
+    sample_partition_path: Path | None = _nvidia(None, "where each sample starts, .npy", benchmarks=_DLRM)
     extra_build_engine_options: str | None = _nvidia(None, "further RUN_ARGS, as NVIDIA's code spells them")
     extra_run_options: str | None = _nvidia(None, "further RUN_ARGS of run_harness, as NVIDIA's code spells them")
 
@@ -89,7 +98,7 @@ class Settings(BaseModel):
     backend: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "null"] = _knob("onnxruntime", "what runs the engine")
     precision: Precision = _knob("int8", "precision of the engine")
     input_dtype: Literal["fp32", "fp16", "int8", "int32"] = _knob("fp32", "type of the preprocessed input")
-    input_format: Literal["linear", "chw4", "chw32"] = _gpu("linear", "memory layout of the input")
+    input_format: Literal["linear", "chw4", "chw32", "dhwc8", "cdhw32"] = _gpu("linear", "memory layout of the input")
     batch_size: int = _knob(1, "samples in one inference at most", ge=1)
     slots: int = _knob(1, "batches in flight; 0 for one on each core", ge=0, backends=("onnxruntime", "null"))
     threads: int | None = _knob(
@@ -114,6 +123,7 @@ class Settings(BaseModel):
     use_small_tile_gemm_plugin: bool = _gpu(False, "use SmallTileGEMM_TRT", benchmarks=(*_BERT, *_DLRM))
     energy_aware_kernels: bool = _gpu(False, "prefer kernels that save power")
     nms_type: Literal["efficientnms", "nmsopt", "nmspva"] | None = _gpu(None, "NMS plugin", benchmarks=("retinanet",))
+    use_nmsopt: bool = _nvidia(False, "v3.0's name of nms_type: nmsopt", benchmarks=("retinanet",))
     start_from_device: bool = _gpu(False, "samples are staged in GPU memory")
     end_on_device: bool = _gpu(False, "responses stay in GPU memory")
     run_infer_on_copy_streams: bool = _gpu(False, "infer on the copy streams")
@@ -124,8 +134,22 @@ class Settings(BaseModel):
     dla_inference_streams: int | None = _gpu(
         None, "DLA inference streams", ge=1, scenarios=("Offline",), benchmarks=_VISION
     )
+    dla_loop_count: int | None = _nvidia(
+        None, "DLA batches in one batch of the last layers", ge=1, scenarios=("Offline",), benchmarks=("resnet50",)
+    )
     dla_core: int | None = _gpu(None, "DLA core to build for", ge=0, scenarios=("Offline",), benchmarks=_VISION)
     max_dlas: int | None = _gpu(None, "DLAs used at most", ge=0, benchmarks=_VISION)
+
+    # power and clocks: nvkit shows the commands and checks them, and sets them only if told to
+    apply_power: bool = _gpu(False, "set the power limits of the power mode for each test and put them back after it")
+    power_limit: int | None = _gpu(None, "power limit of the GPU, W", ge=1)
+    vboost_slider: int | None = _nvidia(None, "clock ratio of GPCs and crossbar, nvidia-smi boost-slider", ge=0)
+    soc_gpu_freq: int | None = _gpu(None, "highest GPU clock of a Jetson board, Hz", ge=0)
+    soc_dla_freq: int | None = _gpu(None, "highest DLA clock of a Jetson board, Hz", ge=0)
+    soc_cpu_freq: int | None = _gpu(None, "highest CPU clock of a Jetson board, kHz", ge=0)
+    soc_emc_freq: int | None = _gpu(None, "highest memory clock of a Jetson board, Hz; 0 for no limit", ge=0)
+    soc_pva_freq: int | None = _gpu(None, "highest PVA clock of a Jetson board, Hz", ge=0)
+    orin_num_cores: int | None = _gpu(None, "CPU cores of a Jetson Orin that stay on", ge=1)
 
     # harness
     deque_timeout_usec: int = _knob(0, "time a batch waits for more samples", ge=0, scenarios=("Server", "Offline"))
@@ -140,11 +164,25 @@ class Settings(BaseModel):
         200_000, "LoadGen's trace (raw latencies) is kept for tests of at most so many expected samples", ge=0
     )
 
-    # BERT, DLRM and RNN-T
+    # BERT, 3D-UNet, DLRM and RNN-T
     bert_opt_seqlen: int | None = _gpu(None, "sequence length that the engine is optimised for", benchmarks=_BERT)
     graphs_max_seqlen: int | None = _gpu(None, "longest sequence with a CUDA graph", benchmarks=_BERT)
     soft_drop: float | None = _gpu(None, "share of sequences not deferred", scenarios=("Server",), benchmarks=_BERT)
     use_fp8: bool = _gpu(False, "FP8 where the network has it", benchmarks=_BERT)
+    enable_interleaved: bool = _nvidia(False, "channels first in the encoder", benchmarks=_BERT)
+    slice_overlap_patch_kernel_cg_impl: bool = _nvidia(
+        False, "patch kernel that synchronises through cooperative groups", benchmarks=_UNET
+    )
+    bot_mlp_precision: Precision | None = _nvidia(None, "precision of the bottom MLP", benchmarks=_DLRM_2)
+    embeddings_precision: Precision | None = _nvidia(None, "precision of the embeddings", benchmarks=_DLRM_2)
+    interaction_op_precision: Precision | None = _nvidia(None, "precision of the interaction", benchmarks=_DLRM_2)
+    top_mlp_precision: Precision | None = _nvidia(None, "precision of the top MLP", benchmarks=_DLRM_2)
+    final_linear_precision: Precision | None = _nvidia(None, "precision of the last layer", benchmarks=_DLRM_2)
+    enable_interleaved_top_mlp: bool = _nvidia(False, "two samples side by side in the top MLP", benchmarks=_DLRM_1)
+    compress_categorical_inputs: bool = _nvidia(False, "the preprocessed inputs are compressed", benchmarks=_DLRM_1)
+    gemm_plugin_fairshare_cache_size: int | None = _nvidia(
+        None, "entries of the FairShare cache of the GEMM plugin", ge=0, benchmarks=(*_BERT, *_DLRM_1)
+    )
     check_contiguity: bool = _gpu(False, "do not copy inputs that lie side by side", benchmarks=_DLRM)
     embedding_weights_on_gpu_part: float | None = _gpu(
         None, "share of the embeddings in GPU memory", ge=0, le=1, benchmarks=_DLRM
@@ -158,9 +196,11 @@ class Settings(BaseModel):
     audio_batch_size: int | None = _gpu(None, "batch of audio preprocessing", ge=1, benchmarks=_RNNT)
     audio_buffer_num_lines: int | None = _gpu(None, "audio samples in flight", ge=1, benchmarks=_RNNT)
     audio_fp16_input: bool = _gpu(False, "raw audio in fp16", benchmarks=_RNNT)
-    dali_batches_issue_ahead: int | None = _gpu(None, "batches copied ahead", ge=1, benchmarks=_RNNT)
+    dali_batches_issue_ahead: int | None = _gpu(None, "batches copied ahead", ge=0, benchmarks=_RNNT)
     dali_pipeline_depth: int | None = _gpu(None, "sub-batches in the audio pipeline", ge=1, benchmarks=_RNNT)
     disable_encoder_plugin: bool = _gpu(False, "do without RNNTEncoderPlugin", benchmarks=_RNNT)
+    nopipelined_execution: bool = _nvidia(False, "one sequence after the other", benchmarks=_RNNT)
+    nouse_copy_kernel: bool = _nvidia(False, "cudaMemcpyAsync instead of DALI's gather kernel", benchmarks=_RNNT)
     nobatch_sorting: bool = _gpu(False, "do not sort a batch by length", benchmarks=_RNNT)
     num_warmups: int | None = _gpu(None, "warm-up samples", ge=-1, benchmarks=_RNNT)
 

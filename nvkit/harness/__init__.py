@@ -1,5 +1,5 @@
 """LoadGen: settings, sample library, system under test, and the measured child. The only hot path."""
 
-from nvkit.harness.launch import TestSpec, refuse_audit_config, run_test
+from nvkit.harness.launch import TestSpec, refuse_audit_config, run_test, set_aside
 
-__all__ = ["TestSpec", "refuse_audit_config", "run_test"]
+__all__ = ["TestSpec", "refuse_audit_config", "run_test", "set_aside"]

@@ -37,9 +37,10 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     from nvkit.benchmarks.base import SampleSet, benchmark
     from nvkit.config.settings import Settings
     from nvkit.engine import backend
-    from nvkit.harness.expect import with_expectations
+    from nvkit.harness.expect import capacity, with_expectations
+    from nvkit.harness.predict import predict
     from nvkit.harness.qsl import QuerySampleLibrary
-    from nvkit.harness.settings import EXPECTATIONS, expected_samples, log_settings, test_settings
+    from nvkit.harness.settings import EXPECTATIONS, expectation, log_settings, test_settings
     from nvkit.harness.sut import sut_for
     from nvkit.harness.warmup import warm_up
     from nvkit.store import write_json
@@ -58,12 +59,14 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     _say(phase="warming up")
     warmed = warm_up(runner, samples, settings.warmup_duration)
     settings = with_expectations(settings, scenario, warmed.batch_s, warmed.batch, runner.slots)
+    per_second = capacity(warmed.batch_s, warmed.batch, runner.slots)
+    predicted = predict(settings, scenario, mode, samples.count, per_second)
+    _say(phase="predicted", expectation=expectation(settings, scenario), **asdict(predicted))
 
     library = QuerySampleLibrary(samples, runner, settings.performance_sample_count)
     timeout_s = settings.deque_timeout_usec / 1e6
     sut = sut_for(scenario, runner, encode, library.row_of, timeout_s, lambda error: _fail(folder, error))
-    expected = samples.count if mode == "accuracy" else expected_samples(settings, scenario)
-    trace = mode != "accuracy" and expected <= settings.trace_samples
+    trace = mode != "accuracy" and predicted.samples <= settings.trace_samples
     test = test_settings(settings, scenario, mode, samples.count)
     sut.start()
     handle, qsl = lg.ConstructFastSUT(sut.issue, lambda: None), library.construct()
@@ -72,7 +75,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     def report() -> None:
         while not done.wait(_REPORT_S):
             seconds = time.perf_counter() - started
-            _say(phase="testing", completed=sut.completed, seconds=seconds, expected=expected)
+            _say(phase="testing", completed=sut.completed, seconds=seconds, expected=predicted.samples)
 
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
@@ -94,7 +97,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
             "seconds": seconds,
             "warm_up": asdict(warmed),
             "expectations": {key: getattr(settings, key) for key in EXPECTATIONS[scenario]},
-            "expected_samples": expected,
+            "predicted": asdict(predicted),
             "trace": trace,
             "slots": runner.slots,
             "max_batch": runner.max_batch,

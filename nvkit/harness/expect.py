@@ -15,8 +15,15 @@ from nvkit.config.settings import Settings
 
 _MARGIN = 1.3  # LoadGen's Offline query is sized by the rate; a test that ends early does not count
 _SERVER_MARGIN = 0.6
+_SHORTEST_S = 1e-6  # of a batch
 _SIMULATED = 20_000  # queries
 _MOST_QPS = 100_000.0  # LoadGen keeps the whole Server schedule in memory
+_MOST_SAMPLES = 1_000_000.0  # a second that LoadGen and a SUT hand to each other, whatever the backend could do
+
+
+def capacity(batch_s: float, batch: int, slots: int) -> float:
+    """Return the samples/s that the warm-up stands for; arguments as of `with_expectations`."""
+    return min(_MOST_SAMPLES, slots * batch / max(batch_s, _SHORTEST_S))
 
 
 def with_expectations(settings: Settings, scenario: str, batch_s: float, batch: int, slots: int) -> Settings:
@@ -29,10 +36,10 @@ def with_expectations(settings: Settings, scenario: str, batch_s: float, batch: 
         batch: Samples in such a batch.
         slots: Batches in flight.
     """
-    batch_s = max(batch_s, 1e-6)
+    batch_s = max(batch_s, _SHORTEST_S)
     update: dict[str, Any] = {}
     if scenario == "Offline" and settings.offline_expected_qps is None:
-        update["offline_expected_qps"] = _MARGIN * slots * batch / batch_s
+        update["offline_expected_qps"] = _MARGIN * capacity(batch_s, batch, slots)
     if scenario == "Server" and settings.server_target_qps is None:
         update["server_target_qps"] = _server_qps(settings, batch_s, slots)
     if scenario == "SingleStream" and settings.single_stream_expected_latency_ns is None:
@@ -40,7 +47,7 @@ def with_expectations(settings: Settings, scenario: str, batch_s: float, batch: 
     if scenario == "MultiStream" and settings.multi_stream_expected_latency_ns is None:
         batches = math.ceil(settings.multi_stream_samples_per_query / batch)
         update["multi_stream_expected_latency_ns"] = math.ceil(batches * batch_s * 1e9)
-    return settings.model_copy(update={key: _rounded(value) for key, value in update.items()})
+    return settings.model_copy(update={key: rounded(value) for key, value in update.items()})
 
 
 def _server_qps(settings: Settings, service_s: float, slots: int) -> float:
@@ -64,7 +71,7 @@ def _server_qps(settings: Settings, service_s: float, slots: int) -> float:
     return min(_MOST_QPS, load * slots / service_s)
 
 
-def _rounded(value: float) -> float | int:
-    """Keep three figures: more would claim a precision that a warm-up does not have."""
-    rounded = float(f"{value:.3g}")
-    return int(rounded) if isinstance(value, int) else rounded
+def rounded(value: float, digits: int = 3) -> float | int:
+    """Keep the first digits: more would claim a precision that a short measurement does not have."""
+    kept = float(f"{value:.{digits}g}")
+    return int(kept) if isinstance(value, int) else kept

@@ -16,6 +16,8 @@ from typing import IO, Any
 from nvkit.benchmarks.base import SampleSet
 from nvkit.config.settings import Settings
 from nvkit.errors import ConfigError, HarnessError, disk_errors
+from nvkit.harness.predict import Prediction, expectation_text
+from nvkit.harness.settings import EXPECTATIONS
 from nvkit.progress import tqdm
 from nvkit.store import write_json, write_text
 from nvkit.system import python_path
@@ -68,6 +70,16 @@ def refuse_audit_config(folder: Path) -> None:
             f"An audit.config lies in {folder}; LoadGen would let it override the settings of the test.",
             "Move or delete it. Compliance tests get theirs from nvkit, never from the working directory.",
         )
+
+
+def set_aside(folder: Path) -> None:
+    """Rename logs of an earlier test of the same name: evidence is never overwritten."""
+    number = 1
+    while folder.exists():
+        older = folder.with_name(f"{folder.name}.earlier-{number}")
+        number += 1
+        if not older.exists():
+            os.replace(folder, older)
 
 
 def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None = None) -> dict[str, Any]:
@@ -137,7 +149,9 @@ def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
                 said = json.loads(line)
             except json.JSONDecodeError:
                 continue  # something a library printed
-            if said.get("phase") == "testing":
+            if said.get("phase") == "predicted":
+                _tell_prediction(bar, spec, said)
+            elif said.get("phase") == "testing":
                 if by_samples:
                     bar.total = said["expected"]
                 position = said["completed"] if by_samples else int(said["seconds"])
@@ -147,6 +161,15 @@ def _show_progress(child: subprocess.Popen[str], spec: TestSpec) -> None:
                 bar.refresh()  # also when time is up and LoadGen still waits for its least number of queries
             else:
                 bar.set_description(f"{name}: {said.get('phase', '')}")
+
+
+def _tell_prediction(bar: Any, spec: TestSpec, said: dict[str, Any]) -> None:
+    """Print what the child found in the warm-up; an expectation that was set was told before the test."""
+    (key,) = EXPECTATIONS[spec.scenario]
+    if getattr(spec.settings, key) is None:
+        expected = expectation_text(spec.scenario, said["expectation"])
+        prediction = Prediction(said["queries"], said["samples"], said["seconds"])
+        bar.write(f"{spec.scenario} {spec.mode}: the warm-up suggests {expected}; {prediction}")
 
 
 def _failure(code: int, partial: Path) -> HarnessError:

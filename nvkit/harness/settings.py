@@ -43,31 +43,44 @@ LOADGEN_MODES = {"performance": "PerformanceOnly", "accuracy": "AccuracyOnly", "
 _ACCURACY_SECONDS = 2.0
 
 
+def expectation(settings: Settings, scenario: str) -> float:
+    """Return the expected rate (samples/s or queries/s) or latency (ns) of a scenario.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    (key,) = EXPECTATIONS[scenario]
+    value: float | None = getattr(settings, key)
+    if value is None:
+        raise ConfigError(f"{key} is not set.", "Give it as a flag, or let 'nvkit tune' find it.")
+    return value
+
+
 def expected_samples(settings: Settings, scenario: str) -> int:
     """Estimate how many samples a performance test issues; its expected rate or latency must be set."""
     seconds, fewest = settings.min_duration / 1000, settings.min_query_count
+    expected = expectation(settings, scenario)
     if scenario == "Offline":
-        return max(fewest, math.ceil(1.1 * seconds * _set(settings, "offline_expected_qps")))
-    if scenario == "Server":
-        return max(fewest, math.ceil(seconds * _set(settings, "server_target_qps")))
-    if scenario == "SingleStream":
-        return max(fewest, math.ceil(seconds * 1e9 / _set(settings, "single_stream_expected_latency_ns")))
-    queries = max(fewest, math.ceil(seconds * 1e9 / _set(settings, "multi_stream_expected_latency_ns")))
-    return queries * settings.multi_stream_samples_per_query
+        return max(fewest, math.ceil(1.1 * seconds * expected))
+    per_second = expected if scenario == "Server" else 1e9 / expected
+    queries = max(fewest, math.ceil(seconds * per_second))
+    if settings.max_query_count:
+        queries = min(queries, settings.max_query_count)
+    return queries * (settings.multi_stream_samples_per_query if scenario == "MultiStream" else 1)
 
 
-def _set(settings: Settings, key: str) -> float:
-    value: float | None = getattr(settings, key)
-    if value is None:
-        raise ConfigError(f"{key} is not set.", "Give it as a flag, or fill it in with with_expectations.")
-    return value
+def server_rate(settings: Settings, mode: str, sample_count: int) -> float:
+    """Return the rate at which LoadGen sends Server queries, queries/s.
+
+    In accuracy mode LoadGen spaces them by the target rate although nothing is timed; the rate is raised so that the
+    whole set is issued within seconds.
+    """
+    rate = expectation(settings, "Server")
+    return max(rate, sample_count / _ACCURACY_SECONDS) if mode == "accuracy" else rate
 
 
 def test_settings(settings: Settings, scenario: str, mode: str, sample_count: int) -> Any:
     """Return LoadGen's TestSettings for one test.
-
-    In accuracy mode LoadGen spaces Server queries by the target rate although nothing is timed; the rate is raised so
-    that the whole set is issued within seconds.
 
     Args:
         settings: Resolved values.
@@ -84,8 +97,8 @@ def test_settings(settings: Settings, scenario: str, mode: str, sample_count: in
     test.max_duration_ms = settings.max_duration
     for key in (*_COMMON_KEYS, *_SCENARIO_KEYS[scenario]):
         setattr(test, key, getattr(settings, key))
-    if mode == "accuracy" and scenario == "Server":
-        test.server_target_qps = max(_set(settings, "server_target_qps"), sample_count / _ACCURACY_SECONDS)
+    if scenario == "Server":
+        test.server_target_qps = server_rate(settings, mode, sample_count)
     return test
 
 

@@ -6,7 +6,8 @@ which stands below the plot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,25 @@ __all__ = [
     "latency_distribution",
     "latency_over_time",
     "latency_percentiles",
+    "rate_search",
     "save",
     "throughput_over_time",
 ]
+
+
+@dataclass(frozen=True)
+class RatedTest:
+    """A Server test of a search: its rate (queries/s), its latency at the limit's percentile, and how it went.
+
+    Attributes:
+        full_length: Whether it was as long as a result must be.
+    """
+
+    rate: float
+    latency_ns: int
+    valid: bool
+    full_length: bool
+
 
 Floats = npt.NDArray[np.float64]
 
@@ -226,6 +243,54 @@ def throughput_over_time(raw: RawLatencies, brand: str = "", title: str = "Throu
     axes.set_ylim(0, 1.18 * float(rates.max()))
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     subtitle(axes, f"{len(raw.latency_ns):,} samples · slices of {duration_text(end / slices)}")
+    return figure
+
+
+def rate_search(
+    tests: Sequence[RatedTest],
+    limit_ns: int,
+    limit_percentile: float,
+    found: float,
+    brand: str = "",
+    title: str = "Server: latency against rate",
+) -> Figure:
+    """Plot the latency of each test of a search against the rate at which its queries arrived.
+
+    Args:
+        tests: In the order in which they were run.
+        limit_ns: Latency limit.
+        limit_percentile: The fraction (0.99) that the limit applies to.
+        found: The rate that the search ended with, queries/s.
+        brand: Small print below the plot.
+        title: Heading.
+    """
+    label = percentile_label(limit_percentile)
+    figure, axes = new_figure(title, "rate (queries/s)", "latency", brand)
+    latencies = np.array([*(test.latency_ns for test in tests), limit_ns], np.float64)
+    unit_ns, unit = time_unit(float(np.median(latencies)))
+    kinds = (
+        ("valid", True, False, "o", PALETTE[0], 45),
+        ("INVALID", False, False, "x", PALETTE[1], 45),
+        ("full length, valid", True, True, "*", PALETTE[2], 190),
+        ("full length, INVALID", False, True, "X", PALETTE[1], 90),
+    )
+    for name, valid, full, marker, colour, size in kinds:
+        chosen = [test for test in tests if test.valid == valid and test.full_length == full]
+        if chosen:
+            heights = [test.latency_ns / unit_ns for test in chosen]
+            axes.scatter([test.rate for test in chosen], heights, size, colour, marker=marker, label=name, zorder=3)
+    draw_limit(axes, limit_ns / unit_ns, f"limit at {label}: {duration_text(limit_ns)}")
+    axes.axvline(found, color=PALETTE[2], linewidth=1.2, linestyle=":", zorder=1)
+    _scale(axes, latencies / unit_ns, unit)
+    axes.set_ylabel(f"{label} latency ({unit})", color=INK)
+    rates = np.array([test.rate for test in tests])
+    if is_wide(rates):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    shown = f"{found:,.0f}" if found >= 1000 else f"{found:.4g}"
+    subtitle(axes, f"found {shown} queries/s in {len(tests)} tests")
     return figure
 
 

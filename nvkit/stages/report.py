@@ -12,8 +12,9 @@ from nvkit.results.published import FILE_NAME, Comparison, comparison_table, loa
 from nvkit.results.raw_log import TRACE_FILE, read_trace
 from nvkit.results.summary import TestSummary, departures_tables, results_table
 from nvkit.runs import RunFolder, StageResult
-from nvkit.stages.run import TestResult, run
-from nvkit.stages.setup import SetupResult, setup
+from nvkit.stages.run import RunResult, TestResult, run
+from nvkit.stages.setup import setup
+from nvkit.system import System
 from nvkit.tables import Table
 
 
@@ -69,7 +70,9 @@ class ReportResult(StageResult):
             for check in summary.differing
         ]
         if untraced := [summary.scenario for summary in measured if not summary.checks]:
-            notes.append(f"Not recomputed, because the test was too long for LoadGen's trace: {', '.join(untraced)}.")
+            notes.append(
+                f"Not recomputed, because LoadGen's trace was off, as it is in long tests: {', '.join(untraced)}."
+            )
         headings = ["scenario", "queries", "figures recomputed", "equal to LoadGen's"]
         return Table(headings, rows, "LoadGen's latencies, percentiles and counts, from the raw data", notes)
 
@@ -97,6 +100,28 @@ def report(config: RunConfig, run_folder: RunFolder, *, fresh: bool = False) -> 
         LogError: the raw logs of a finished test are gone or damaged.
     """
     first, results = setup(config, run_folder), run(config, run_folder)
+    return report_on(config, run_folder, first.system, results, fresh=fresh)
+
+
+def report_on(
+    config: RunConfig,
+    run_folder: RunFolder,
+    system: System,
+    results: RunResult,
+    *,
+    framework: str = "",
+    fresh: bool = False,
+) -> ReportResult:
+    """Report on finished tests, whichever implementation ran them.
+
+    Args:
+        config: The configuration.
+        run_folder: Where the report and the plots go.
+        system: The machine that the tests ran on.
+        results: The tests.
+        framework: What ran the model; the backend of the settings if empty.
+        fresh: Do it again even if it is finished.
+    """
 
     def work() -> ReportResult:
         from nvkit.results.plot_style import save
@@ -106,7 +131,7 @@ def report(config: RunConfig, run_folder: RunFolder, *, fresh: bool = False) -> 
             save(figure, run_folder.path / "plots", name)
         return ReportResult(
             tests=results.tests,
-            comparisons=tuple(_comparisons(config, first, results.tests)),
+            comparisons=tuple(_comparisons(config, system, results.tests, framework)),
             target=config.rules.accuracy_target,
             reference=config.rules.reference_accuracy,
             notes=results.notes,
@@ -117,9 +142,9 @@ def report(config: RunConfig, run_folder: RunFolder, *, fresh: bool = False) -> 
     )
 
 
-def _comparisons(config: RunConfig, first: SetupResult, tests: Sequence[TestResult]) -> list[Comparison]:
+def _comparisons(config: RunConfig, system: System, tests: Sequence[TestResult], framework: str) -> list[Comparison]:
     published = load(parameters_folder() / FILE_NAME)
-    gpus = first.system.gpus if config.device.kind == "gpu" else ()
+    gpus = system.gpus if config.device.kind == "gpu" else ()
     found = []
     for test in tests:
         summary, metric = test.summary, test.summary.metric
@@ -133,7 +158,7 @@ def _comparisons(config: RunConfig, first: SetupResult, tests: Sequence[TestResu
             gpus[0].name if gpus else None,
             ours=metric,
             accelerators=len(gpus),
-            framework=config.scenarios[summary.scenario].backend,
+            framework=framework or config.scenarios[summary.scenario].backend,
             loadgen_version=summary.loadgen_version,
             notes=summary.notes,
         )

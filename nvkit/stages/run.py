@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,35 @@ from nvkit.benchmarks.base import Accuracy, benchmark
 from nvkit.config import RunConfig
 from nvkit.engine import backend
 from nvkit.errors import BackendUnavailableError
-from nvkit.harness import TestSpec, refuse_audit_config, run_test
+from nvkit.harness import TestSpec, refuse_audit_config, run_test, set_aside
+from nvkit.harness.predict import Prediction
+from nvkit.power import applied, plan
 from nvkit.results.raw_log import read_accuracy
 from nvkit.results.summary import TestSummary, departures_tables, results_table, summarise
+from nvkit.results.user_conf import user_conf
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.build import BuildResult, build
 from nvkit.stages.preprocess import PreprocessResult, preprocess
 from nvkit.stages.setup import SetupResult, setup
-from nvkit.store import write_text
+from nvkit.store import write_json, write_text
+from nvkit.tables import Table
+from nvkit.tuning.plan import planned_test, show_plan
+from nvkit.tuning.targets import Target, target_for
 
 _TESTS = {"both": ("performance", "accuracy")}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What LoadGen sized a test by.
+
+    Attributes:
+        value: In the unit of the setting: samples/s, queries/s or ns.
+        origin: Who says so: the user, nvkit tune, a file, the warm-up.
+    """
+
+    value: float
+    origin: str
 
 
 class TestResult(StageResult):
@@ -28,14 +46,16 @@ class TestResult(StageResult):
 
     Attributes:
         summary: What its logs say.
-        expectations: The expected rate or latency that LoadGen sized the test by.
+        expectations: Setting to the expected rate or latency that LoadGen sized the test by.
+        predicted: What the test was to take, said after the warm-up.
         logs: Their folder, relative to the run folder.
     """
 
     __test__ = False  # the name is the field's term, not a pytest class
 
     summary: TestSummary
-    expectations: dict[str, float]
+    expectations: dict[str, Expectation]
+    predicted: Prediction
     logs: str
 
 
@@ -51,9 +71,20 @@ class RunResult(StageResult):
     target: float
 
     def tables(self) -> list[Any]:
-        """Return the results, and what departs from the round's rules."""
-        tables = [results_table([test.summary for test in self.tests])]
-        return [*tables, *departures_tables([test.summary for test in self.tests])]
+        """Return the results, what each test was sized by, and what departs from the round's rules."""
+        summaries = [test.summary for test in self.tests]
+        return [results_table(summaries), self._expected(), *departures_tables(summaries)]
+
+    def _expected(self) -> Table:
+        rows: list[list[Any]] = []
+        for test in self.tests:
+            for setting, expected in test.expectations.items():
+                summary, foreseen = test.summary, test.predicted
+                sizes = [foreseen.samples, summary.counts.get("samples"), round(foreseen.seconds, 1)]
+                took = None if summary.duration_s is None else round(summary.duration_s, 1)
+                rows.append([summary.scenario, summary.mode, setting, expected.value, expected.origin, *sizes, took])
+        headings = ["scenario", "mode", "setting", "value", "origin", "samples expected", "samples", "s expected", "s"]
+        return Table(headings, rows, "What the tests were sized by")
 
 
 def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
@@ -61,7 +92,7 @@ def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
 
     Raises:
         BackendUnavailableError: the engines are for another machine.
-        ConfigError: an audit.config lies in the working directory.
+        ConfigError: an audit.config lies in the working directory, or a GPU is not in the power mode's state.
         HarnessError: a test failed or was killed; tests finished before are kept.
     """
     refuse_audit_config(Path.cwd())
@@ -70,16 +101,35 @@ def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
             raise BackendUnavailableError(f"{name} cannot run on this machine.", reason)
     first, samples, engines = setup(config, run), preprocess(config, run), build(config, run)
     modes = _TESTS.get(config.mode, (config.mode,))
+    wanted = [(scenario, mode) for scenario in config.scenarios for mode in modes]
 
     def work() -> RunResult:
-        tests = tuple(
-            _one_test(config, run, first, samples, engines, scenario, mode, fresh=fresh)
+        count = samples.samples.count
+        planned = []
+        targets = {
+            scenario: target_for(config, scenario, run.store, engines.engines[scenario].digest, samples.samples.digest)
             for scenario in config.scenarios
-            for mode in modes
+        }
+        for scenario, mode in wanted:
+            if fresh or not run.finished(TestResult, *_identity(engines, scenario, mode)):
+                planned.append(planned_test(config.scenarios[scenario], scenario, mode, targets[scenario], count))
+        if planned:
+            show_plan(planned)
+        tests = tuple(
+            _one_test(config, run, first, samples, engines, scenario, mode, targets[scenario], fresh=fresh)
+            for scenario, mode in wanted
         )
         return RunResult(tests=tests, target=config.rules.accuracy_target, notes=engines.notes)
 
     return run.stage(RunResult, "run", {"build": engines.key}, work, fresh=fresh)
+
+
+def _identity(engines: BuildResult, scenario: str, mode: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the key of a test's stage.
+
+    The target is not part of the key: a finished test stands, whatever 'nvkit tune' finds later.
+    """
+    return f"run-{scenario}-{mode}", {"build": engines.key, "scenario": scenario, "mode": mode}
 
 
 def _one_test(
@@ -90,6 +140,7 @@ def _one_test(
     engines: BuildResult,
     scenario: str,
     mode: str,
+    target: Target,
     *,
     fresh: bool,
 ) -> TestResult:
@@ -97,17 +148,16 @@ def _one_test(
     folder = run.path / logs
 
     def work() -> TestResult:
-        spec = TestSpec(
-            config.package,
-            scenario,
-            mode,
-            config.scenarios[scenario],
-            engines.engines[scenario].path,
-            samples.samples,
-        )
-        _set_aside(folder)
-        child = run_test(spec, folder)
+        settings = target.put_into(config.scenarios[scenario])
+        spec = TestSpec(config.package, scenario, mode, settings, engines.engines[scenario].path, samples.samples)
+        set_aside(folder)
+        with applied(plan(config, scenario), apply=settings.apply_power, outputs=run.store.root.parent) as power:
+            child = run_test(spec, folder)
+        if power.plan.steps:
+            write_json(folder / "power.json", power.to_json())
         accuracy = None if mode == "performance" else _score(config, first, samples, folder)
+        used = settings.model_copy(update=child["expectations"])
+        write_text(folder / "user.conf", user_conf(config, scenario, used, mode=mode, samples=samples.samples.count))
         summary = summarise(
             folder,
             config.round,
@@ -115,22 +165,17 @@ def _one_test(
             rules=config.official[scenario],
             accuracy=asdict(accuracy) | {"target": config.rules.accuracy_target} if accuracy else None,
         )
-        return TestResult(summary=summary, expectations=child["expectations"], logs=logs, notes=engines.notes)
+        return TestResult(
+            summary=summary,
+            expectations={key: Expectation(value, target.origin) for key, value in child["expectations"].items()},
+            predicted=Prediction(**child["predicted"]),
+            logs=logs,
+            notes=(*engines.notes, *power.notes),
+        )
 
-    key = {"build": engines.key, "scenario": scenario, "mode": mode}
-    result = run.stage(TestResult, f"run-{scenario}-{mode}", key, work, fresh=fresh)
+    result = run.stage(TestResult, *_identity(engines, scenario, mode), work, fresh=fresh)
     print(result.headline(), flush=True)
     return result
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename logs of an earlier test of the same name: evidence is never overwritten."""
-    number = 1
-    while folder.exists():
-        older = folder.with_name(f"{folder.name}.earlier-{number}")
-        number += 1
-        if not older.exists():
-            os.replace(folder, older)
 
 
 def _score(config: RunConfig, first: SetupResult, samples: PreprocessResult, folder: Path) -> Accuracy:

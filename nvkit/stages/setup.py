@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nvkit.benchmarks.base import DataSet, Model, benchmark
 from nvkit.config import QUICK_NOTE, RunConfig
+from nvkit.config.detect import detect
 from nvkit.engine import backend
 from nvkit.errors import BackendUnavailableError
 from nvkit.runs import RunFolder, StageResult
@@ -20,12 +22,14 @@ class SetupResult(StageResult):
         system: The machine and its software.
         data: The data set.
         model: The fp32 network.
+        about_profile: What is to be known of this machine and the profile: guesses, other GPUs.
         settings: Scenario to the table of its values: rows of setting, value, layer, file, key, overrode.
     """
 
     system: System
     data: DataSet
     model: Model
+    about_profile: tuple[str, ...]
     settings: dict[str, list[list[Any]]]
 
     def usable(self) -> bool:
@@ -51,7 +55,16 @@ class SetupResult(StageResult):
         values = [
             Table(headings, rows, title=f"{name}: every value and its origin") for name, rows in self.settings.items()
         ]
-        return [self.system.table(), what, *values]
+        return [replace(self.system.table(), notes=self.about_profile), what, *values]
+
+
+def profile_notes(config: RunConfig, system: System) -> tuple[str, ...]:
+    """Return what a reader must know where the profile is not, or not surely, this machine's own."""
+    if config.device.kind != "gpu":
+        return ()
+    found = detect(system.gpus, no_gpu_reason=system.no_gpu_reason)
+    other = f"The profile is {config.profile}; nvkit would choose {found.profile} for this machine ({found.how})."
+    return (*([other] if found.profile != config.profile else []), *found.notes)
 
 
 def setup(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> SetupResult:
@@ -71,7 +84,8 @@ def setup(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> SetupRes
         model = bench.model(settings, run.store)
         notes = [*([QUICK_NOTE] if config.quick else []), *model.notes, *data.notes]
         return SetupResult(
-            system=describe(),
+            system=(system := describe()),
+            about_profile=profile_notes(config, system),
             data=data,
             model=model,
             settings={name: [list(row) for row in config.table(name).rows] for name in config.scenarios},

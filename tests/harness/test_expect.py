@@ -58,6 +58,7 @@ def test_server_gets_a_modest_rate_where_no_rate_keeps_the_limit() -> None:
 
 def test_the_rate_of_a_backend_that_computes_nothing_is_bounded() -> None:
     assert with_expectations(Settings(), "Server", 0.0, 1, 1).server_target_qps == 100_000
+    assert with_expectations(Settings(), "Offline", 0.0, 64, 2).offline_expected_qps == 1_300_000
 
 
 @pytest.mark.parametrize(

@@ -122,3 +122,18 @@ def test_pyplot_and_the_package_stay_unloaded() -> None:
         "import nvkit.results.plots; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_rate_search_shows_each_test_the_limit_and_what_was_found(tmp_path: Path) -> None:
+    outcomes = [(100, 5, True, False), (150, 9, True, False), (225, 400, False, False), (184, 16, False, True)]
+    tests = [plots.RatedTest(rate, ms * 1_000_000, valid, full) for rate, ms, valid, full in outcomes]
+    tests.append(plots.RatedTest(170, 12_000_000, valid=True, full_length=True))
+    figure = plots.rate_search(tests, 15_000_000, 0.99, 170.0, "generated data")
+    (axes,) = figure.axes
+    drawn = {c.get_label(): len(c.get_offsets()) for c in axes.collections}
+    assert drawn == {"valid": 2, "INVALID": 1, "full length, valid": 1, "full length, INVALID": 1}
+    words = _texts(figure)
+    for word in ("p99 latency (ms)", "limit at p99: 15 ms", "found 170 queries/s in 5 tests", "generated data"):
+        assert word in words
+    assert axes.get_yscale() == "log"
+    assert all(path.stat().st_size > 5000 for path in plots.save(figure, tmp_path, "search"))
