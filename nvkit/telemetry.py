@@ -54,6 +54,7 @@ class Sample:
         memory_gib: Memory in use, GiB.
         busy_percent: Share of time with a kernel running.
         throttling: Reasons why the clocks are lower than they could be.
+        own: Whether a process of this test is on the GPU.
         foreign: Processes on the GPU that are not of this test.
     """
 
@@ -67,6 +68,7 @@ class Sample:
     memory_gib: float | None
     busy_percent: int | None
     throttling: tuple[str, ...]
+    own: bool
     foreign: int
 
 
@@ -75,7 +77,8 @@ class Telemetry:
     """What the samples of one test say.
 
     Attributes:
-        gpus: The driver's numbers of the GPUs that worked.
+        gpus: The driver's numbers of the GPUs that the test ran on.
+        begin: When the first query was issued, seconds since the epoch.
         seconds: Length of the test.
         power_w: Mean power of all of them together, W; None if the driver does not say.
         joules_per_sample: Energy of a sample, J.
@@ -86,6 +89,7 @@ class Telemetry:
     """
 
     gpus: tuple[int, ...]
+    begin: float
     seconds: float
     power_w: float | None
     joules_per_sample: float | None
@@ -156,7 +160,8 @@ def judge(samples: Sequence[Sample], begin: float, end: float, queries: int) -> 
         queries: Samples (LoadGen's sense) that were answered.
     """
     inside = [s for s in samples if begin <= s.time <= end]
-    working = sorted({s.gpu for s in inside if (s.busy_percent or 0) > 0})
+    # A driver inside a container need not name processes; then the GPUs that worked are taken for the test's.
+    working = sorted({s.gpu for s in inside if s.own} or {s.gpu for s in inside if (s.busy_percent or 0) > 0})
     if not working:
         return None
     mine = {gpu: [s for s in inside if s.gpu == gpu] for gpu in working}
@@ -168,6 +173,7 @@ def judge(samples: Sequence[Sample], begin: float, end: float, queries: int) -> 
     seconds = end - begin
     return Telemetry(
         gpus=tuple(working),
+        begin=begin,
         seconds=seconds,
         power_w=power,
         joules_per_sample=power * seconds / queries if power is not None and queries else None,
@@ -179,11 +185,13 @@ def judge(samples: Sequence[Sample], begin: float, end: float, queries: int) -> 
 
 
 def table(named: Sequence[tuple[str, Telemetry]]) -> Table:
-    """Return one row for each test, and the findings."""
+    """Return one row for each test, the findings, and what the energy is and is not."""
     rows = [[name, *telemetry.row()] for name, telemetry in named]
     notes = [f"{name}: {finding}" for name, telemetry in named for finding in telemetry.findings]
     calm = "Nothing slowed the GPUs down: no throttling, steady clocks, no other process."
-    return Table(["test", *HEADINGS], rows, "GPUs during the tests", notes or [calm])
+    energy = "Power and energy are NVML's figures of the GPUs alone; they are not an MLPerf power measurement."
+    told = any(telemetry.power_w is not None for _, telemetry in named)
+    return Table(["test", *HEADINGS], rows, "GPUs during the tests", [*(notes or [calm]), *([energy] if told else [])])
 
 
 def _values(samples: Sequence[Sample], key: str) -> list[float]:
@@ -261,6 +269,7 @@ def _ask(pynvml: Any, number: int, handle: Any, family: frozenset[int]) -> Sampl
         memory_gib=scaled(memory.used, 2**30) if memory else None,
         busy_percent=busy.gpu if busy else None,
         throttling=tuple(text for bit, text in THROTTLING.items() if bits & bit),
+        own=any(process.pid in family for process in running),
         foreign=sum(process.pid not in family for process in running),
     )
 

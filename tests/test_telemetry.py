@@ -6,34 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_nvml import FAKE_NVML
 
 from nvkit.errors import LogError
 from nvkit.telemetry import FILE_NAME, Sample, judge, read, recorded, table
 
-# Two GPUs: the first works at its power cap beside a stranger's process, the second idles and does not tell its power.
-FAKE_NVML = """\
-from types import SimpleNamespace as N
-NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-class NVMLError(Exception): pass
-def nvmlInit(): pass
-def nvmlDeviceGetCount(): return 2
-def nvmlDeviceGetHandleByIndex(i): return i
-def nvmlDeviceGetMemoryInfo(h): return N(used=3 * 2**30)
-def nvmlDeviceGetUtilizationRates(h): return N(gpu=97 if h == 0 else 0)
-def nvmlDeviceGetCurrentClocksThrottleReasons(h): return 0x4 if h == 0 else 0x1
-def nvmlDeviceGetComputeRunningProcesses(h): return [N(pid=1)] if h == 0 else []
-def nvmlDeviceGetPowerUsage(h):
-    if h: raise NVMLError("not supported")
-    return 700_000
-def nvmlDeviceGetEnforcedPowerLimit(h): return 700_000
-def nvmlDeviceGetClockInfo(h, kind): return 1980 if kind == 1 else 3201
-def nvmlDeviceGetTemperature(h, sensor): return 61
-"""
-
 
 def sample(at: float, **values: Any) -> Sample:
     usual = {"gpu": 0, "power_w": 500.0, "limit_w": 700.0, "sm_clock_mhz": 1980, "memory_clock_mhz": 3201}
-    usual |= {"temperature_c": 60, "memory_gib": 10.0, "busy_percent": 99, "throttling": (), "foreign": 0}
+    usual |= {"temperature_c": 60, "memory_gib": 10.0, "busy_percent": 99, "throttling": (), "own": True, "foreign": 0}
     return Sample(time=at, **{**usual, **values})
 
 
@@ -86,6 +67,31 @@ def test_dropped_clocks_and_heat_are_told_with_what_to_do() -> None:
     assert "GPU 1 was slowed by its thermal (hardware) for 100%" in heat
     assert "Another process was on GPU 1 for 50%" in other
     assert found.power_w == 1000  # both GPUs together
+
+
+def test_a_busy_gpu_of_somebody_else_is_not_the_tests() -> None:
+    mine = [sample(t) for t in range(60)]
+    others = [sample(t, gpu=1, own=False, foreign=1) for t in range(60)]
+    found = judge([*mine, *others], 0, 60, 60_000)
+    assert found is not None
+    assert (found.gpus, found.power_w, found.findings) == ((0,), 500, ())
+
+
+def test_a_driver_that_names_no_process_leaves_the_gpus_that_worked() -> None:
+    samples = [sample(t, gpu=gpu, own=False, busy_percent=99 * (gpu == 1)) for t in range(9) for gpu in (0, 1)]
+    found = judge(samples, 0, 9, 1)
+    assert found is not None
+    assert found.gpus == (1,)
+
+
+def test_energy_is_said_to_be_nvmls_figure() -> None:
+    def text(power: float | None) -> str:
+        found = judge([sample(t, power_w=power) for t in range(60)], 0, 60, 60_000)
+        assert found is not None
+        return str(table([("Offline", found)]))
+
+    assert "not an MLPerf power measurement" in text(500.0)
+    assert "MLPerf" not in text(None)
 
 
 def test_only_the_time_of_the_test_counts() -> None:

@@ -62,7 +62,8 @@ def power_layers(
         configured = profile.nvidia[chosen]
         path = ("nvidia", chosen, "maxq", benchmark)
         found = True
-        yield (f"NVIDIA {chosen} {configured.maxq_system or configured.system} MaxQ", source, path, configured.maxq[benchmark])
+        title = f"NVIDIA {chosen} {configured.maxq_system or configured.system} MaxQ"
+        yield title, source, path, configured.maxq[benchmark]
     if own := profile.power.get(power):  # type: ignore[call-overload]
         found = True
         yield (f"profile {power}", source, ("power", power), own)

@@ -21,7 +21,7 @@ from nvkit.config.files import (
 )
 from nvkit.config.files import load as load_file
 from nvkit.config.profile import Layer, power_layers, profile_layers
-from nvkit.config.settings import Settings, not_applicable
+from nvkit.config.settings import Settings, no_effect
 from nvkit.errors import ConfigError, nearest
 from nvkit.store import digest_of
 from nvkit.tables import Table
@@ -141,7 +141,7 @@ class RunConfig:
         rows = []
         for key in Settings.model_fields:
             chain = origins.get(key, ())
-            reason = not_applicable(key, settings.backend, self.benchmark, scenario, self.implementation)
+            reason = no_effect(key, settings, self.benchmark, scenario, self.implementation)
             if reason or not (chain or everything or key == "batch_size"):  # it decides too much to go unsaid
                 continue
             value = getattr(settings, key)
@@ -236,7 +236,7 @@ def resolve(
         origins[name] = {key: tuple(found) for key, found in chain.items()}
         unused[name] = {}
         for key, found in chain.items():
-            why = not_applicable(key, resolved[name].backend, benchmark, name, implementation)
+            why = no_effect(key, resolved[name], benchmark, name, implementation)
             if why and not found[-1].layer.startswith(("device", "round", "quick", "user")):
                 unused[name][key] = why
     _refuse_useless(user, resolved, benchmark, implementation)
@@ -323,10 +323,7 @@ def _refuse_useless(
 ) -> None:
     """Refuse a value of the user's that no chosen scenario would use: nothing is silently ignored."""
     for key in user:
-        reasons = [
-            not_applicable(key, settings.backend, benchmark, name, implementation)
-            for name, settings in resolved.items()
-        ]
+        reasons = [no_effect(key, settings, benchmark, name, implementation) for name, settings in resolved.items()]
         if all(reasons):
             raise ConfigError(f"{key} has no effect here: {reasons[0]}.", "Leave it out, or choose what it belongs to.")
 

@@ -38,7 +38,6 @@ _LOAD_SETTINGS = (
     "gpu_inference_streams",
     "use_graphs",
     "start_from_device",
-    "end_on_device",
     "run_infer_on_copy_streams",
 )
 _FP8 = (8, 9)  # least compute capability with fp8 tensor cores

@@ -16,13 +16,16 @@ from nvkit.engine.tensorrt.device import gpu
 from nvkit.engine.tensorrt.fusions import LEAST_COMPUTE_CAPABILITY, SMALL_TILE
 from nvkit.engine.tensorrt.library import Library
 from nvkit.engine.tensorrt.network import parse
-from nvkit.engine.tensorrt.options import make_config
+from nvkit.engine.tensorrt.options import make_config, max_batch
 from nvkit.engine.tensorrt.prepare import QUANTISED, Prepared, implicit_graph, typed_graph
 from nvkit.engine.tensorrt.progress import shown
 from nvkit.engine.tensorrt.timing_cache import TimingCache
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 _MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory|cudaErrorMemoryAllocation|[Rr]equested size", re.I)
+# Warnings of TensorRT 8.6 that say nothing: SmallTileGEMM_TRT has a field for each epilogue and is given the one in
+# use, and nvkit gives ranges without a calibrator.
+_EMPTY = re.compile(r"Attribute epilogue\w* not found in plugin node|Calibrator is not being used")
 _NO_KERNEL = re.compile(r"[Cc]ould not find any implementation for node ([^.\n]+)")
 _LOG_LINES = 3
 
@@ -39,7 +42,7 @@ class Built:
         layer_text: What TensorRT itself said of them.
         options: Options in force.
         notes: What a person should know: changes of the graph, fall-backs, the timing cache.
-        warnings: Warnings and errors of TensorRT's log, each once.
+        warnings: Warnings and errors of TensorRT's log, each once, without those that say nothing.
         seconds: Time of TensorRT's own build.
     """
 
@@ -85,10 +88,12 @@ def chosen_plugins(library: Library, settings: Any, target: str) -> tuple[tuple[
     Raises:
         ConfigError: the user insists on fusions that cannot be had.
     """
-    if settings.use_fusions == "never" or settings.precision != "int8":
+    if settings.use_fusions == "never" or (settings.use_fusions == "auto" and settings.precision != "int8"):
         return (), ""
     reason = ""
-    if library.strongly_typed:
+    if settings.precision != "int8":
+        reason = f"NVIDIA's residual plugins compute in int8, and precision is {settings.precision}"
+    elif library.strongly_typed:
         reason = f"{library.title} builds strongly typed networks, which NVIDIA's residual plugins are not made for"
     elif settings.dla_core is not None:
         reason = "a DLA runs no plugins"
@@ -136,7 +141,7 @@ def _build_once(
     if timing is not None:
         timing.save(config)
     plan = bytes(memory)
-    text, layers = _layers(library, plan, target)
+    text, layers = _layers(library, plan, target, max_batch(settings))
     notes = [*notes, *_computed(library, settings.precision, layers)]
     return Built(
         plan,
@@ -146,7 +151,7 @@ def _build_once(
         text,
         options,
         [*prepared.notes, *notes, *(timing.notes if timing else [])],
-        list(dict.fromkeys([*said, *log.taken()])),
+        [line for line in dict.fromkeys([*said, *log.taken()]) if not _EMPTY.search(line)],
         seconds,
     )
 
@@ -197,14 +202,34 @@ def _computed(library: Library, precision: str, layers: list[layer_list.Layer]) 
     return [share]
 
 
-def _layers(library: Library, plan: bytes, target: str) -> tuple[str, list[layer_list.Layer]]:
+def _layers(library: Library, plan: bytes, target: str, batch: int) -> tuple[str, list[layer_list.Layer]]:
     """Return the layers in TensorRT's words and as a list; an engine for another machine cannot be opened here."""
     if elsewhere(target) is None:
         engine = library.trt.Runtime(library.log).deserialize_cuda_engine(plan)
         if engine is not None:
-            text = engine.create_engine_inspector().get_engine_information(library.trt.LayerInformationFormat.JSON)
+            inspector = engine.create_engine_inspector()
+            context = _sized(library, engine, batch)
+            if context is not None:
+                inspector.execution_context = context
+            text = inspector.get_engine_information(library.trt.LayerInformationFormat.JSON)
             return text, layer_list.from_inspector(text)
     return library.log.layers, layer_list.from_log(library.log.layers)
+
+
+def _sized(library: Library, engine: Any, batch: int) -> Any:
+    """Return a context with the largest shapes: without them TensorRT 8.6 tells no types and formats of layers.
+
+    None where there is no memory for one; the engine's layers are then told without them.
+    """
+    context = engine.create_execution_context()
+    if context is None:
+        return None
+    for number in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(number)
+        shape = tuple(engine.get_tensor_shape(name))
+        if engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT and shape[0] == -1:
+            context.set_input_shape(name, (batch, *shape[1:]))
+    return context
 
 
 def _tensors(library: Library, network: Any, prepared: Prepared, settings: Any) -> dict[str, list[dict[str, Any]]]:

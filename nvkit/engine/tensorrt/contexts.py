@@ -12,37 +12,40 @@ from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 
 def open_gpus(devices: str | None) -> list[CudaGpu]:
-    """Open the GPUs of a setting such as "0", "0,1" or "all"; None is the first.
+    """Open the GPUs of a setting such as "0" or "0,1"; None is all that are like the first.
 
     Raises:
         BackendUnavailableError: there is no GPU, or none of a number.
-        ConfigError: the setting is no list of numbers.
+        ConfigError: the setting is no list of numbers, or the GPUs differ: an engine is for one kind of GPU.
     """
     count = gpu_count()
     if not count:
         raise BackendUnavailableError("CUDA sees no GPU here.", "Install NVIDIA's driver, or choose --profile cpu.")
-    wanted = numbers(devices, count)
+    wanted = numbers(devices) if devices else list(range(count))
     if missing := [n for n in wanted if n >= count]:
         raise BackendUnavailableError(
             f"There is no GPU {missing[0]} here; CUDA sees {count}.", f"Give --devices of 0 to {count - 1}."
         )
-    return [CudaGpu(n) for n in wanted]
+    gpus = [CudaGpu(n) for n in wanted]
+    if devices and (other := next((gpu for gpu in gpus if gpu.name != gpus[0].name), None)):
+        raise ConfigError(
+            f"GPU {other.index} is a {other.name}, GPU {gpus[0].index} a {gpus[0].name}.", "Give --devices of one kind."
+        )
+    return [gpu for gpu in gpus if gpu.name == gpus[0].name]
 
 
-def numbers(devices: str | None, count: int) -> list[int]:
-    """Read the setting `devices`: numbers by comma, "all" of `count`, or None for the first.
+def numbers(devices: str) -> list[int]:
+    """Read the setting `devices`: numbers by comma.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is something else.
     """
-    if devices == "all":
-        return list(range(count))
     try:
-        wanted = [int(part) for part in (devices or "0").split(",")]
+        wanted = [int(part) for part in devices.split(",")]
     except ValueError:
         wanted = []
     if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
-        raise ConfigError(f"devices is '{devices}'.", "Give numbers by comma, each once, e.g. --devices 0,1, or all.")
+        raise ConfigError(f"devices is '{devices}'.", "Give numbers by comma, each once, e.g. --devices 0,1.")
     return wanted
 
 

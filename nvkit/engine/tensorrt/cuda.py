@@ -111,6 +111,7 @@ class CudaGpu:
             self._check(runtime.cudaFree(0))  # makes the context
         except ExecutionError as error:
             raise BackendUnavailableError(f"GPU {index} cannot be used: {error.what}", error.fix) from None
+        self.name: str = self._check(runtime.cudaGetDeviceProperties(index)).name.split(b"\0")[0].decode()
         self._to_any = runtime.cudaMemcpyKind.cudaMemcpyDefault
         self._relaxed = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         ptx = resources.files(__package__).joinpath("gather.ptx").read_bytes()

@@ -4,6 +4,14 @@ Both are in TensorRT 8.6's plugin library, without source or documentation. What
 NVIDIA's submissions (closed/NVIDIA/code/resnet50/tensorrt/rn50_graphsurgeon.py, rounds v2.1 to v4.1): int8 activations
 whose ranges are fields of the plugin; fp32 weights and biases; scales of ones. There the blocks are found by name, here
 by structure: three convolutions of a bottleneck, an addition, a ReLU.
+
+`use_fusions: auto` uses both wherever they build, because they win. ResNet-50 in int8 on one H200, TensorRT 8.6,
+CUDA graph, input on the device:
+
+| batch | images/s without | images/s with both |
+| --- | --- | --- |
+| 256 | 72,636 | 83,249 |
+| 2048 | 78,136 | 96,334 |
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from nvkit.engine.tensorrt.prepare import Prepared
 from nvkit.errors import ConfigError, EngineBuildError, ModelError
 
 _CLASSES = "nvkit/classes"
+_FORMATS = ("linear", "chw4", "chw32")  # layouts that the runner puts samples into
 _DTYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
 
 
@@ -57,6 +58,11 @@ def _errors(parser: Any, prepared: Prepared) -> list[str]:
 
 def _set_input(library: Library, tensor: Any, settings: Any) -> None:
     trt = library.trt
+    if settings.input_format not in _FORMATS:
+        raise ConfigError(
+            f"input_format is {settings.input_format}, which is for volumes; input '{tensor.name}' has none.",
+            f"Choose among {', '.join(_FORMATS)}.",
+        )
     wanted = getattr(trt.DataType, _DTYPES[settings.input_dtype])
     if tensor.dtype != wanted:
         # A strongly typed network takes the types of the graph, which are set there.

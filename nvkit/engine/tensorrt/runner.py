@@ -234,11 +234,11 @@ class _Device:
         gpu = self.gpu
         gpu.activate()
         for tensor in self.inputs:
-            array = tensor.laid_out(inputs[tensor.name])
-            size = array.nbytes
-            if size > self._sizes.get(tensor.name, 0):
+            size = tensor.row_bytes * len(inputs[tensor.name])
+            if size > self._sizes.get(tensor.name, 0):  # before anything is laid out: it may not fit
                 self._sizes[tensor.name] = size
                 self.staged[tensor.name] = self._room(tensor.name, size)
+            array = tensor.laid_out(inputs[tensor.name])
             if self.options.start_from_device:
                 gpu.upload(self.staged[tensor.name], array)
             else:
@@ -452,7 +452,7 @@ def open_runner(folder: Path, card: Mapping[str, Any], settings: Any) -> TensorR
     from nvkit.engine.tensorrt.contexts import open_contexts, open_gpus
 
     options = Options(
-        max_batch=settings.batch_size,
+        max_batch=card["max_batch"] if card["fixed_batch"] else settings.batch_size,
         copy_streams=settings.gpu_copy_streams,
         inference_streams=settings.gpu_inference_streams,
         use_graphs=settings.use_graphs,

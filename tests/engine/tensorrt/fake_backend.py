@@ -11,16 +11,18 @@ from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
 from nvkit.engine.tensorrt.runner import Options, Tensor, TensorRtRunner
 
-INPUT = Tensor("input", "int8", (3, 4, 4))
+INPUT = ("input", "int8", (3, 4, 4))
 OUTPUT = Tensor("output", "int32", ())
 
 
 class FakeBackend:
-    """Reads from the environment on how many GPUs, and which call fails."""
+    """Reads from the environment on how many GPUs, which call fails, and what a sample is if not `INPUT`."""
 
     def load(self, folder: Path, settings: Any) -> TensorRtRunner:
         asked = json.loads(os.environ["FAKE_GPU"])
         gpus = [FakeGpu(i, fail_at=asked["fail_at"] if i == 0 else {}) for i in range(asked["gpus"])]
         options = Options(settings.batch_size, **asked["options"])
-        contexts = [[FakeContext(gpu, INPUT.row_bytes) for _ in range(options.copy_streams)] for gpu in gpus]
-        return TensorRtRunner(gpus, contexts, [INPUT], OUTPUT, options)
+        name, dtype, shape = asked.get("input", INPUT)
+        tensor = Tensor(name, dtype, tuple(shape))
+        contexts = [[FakeContext(gpu, tensor.row_bytes) for _ in range(options.copy_streams)] for gpu in gpus]
+        return TensorRtRunner(gpus, contexts, [tensor], OUTPUT, options)

@@ -241,7 +241,7 @@ class FakeContext:
         self._size = 0
 
     def bind(self, name: str, address: int) -> None:
-        self._addresses[name] = address
+        self._addresses["output" if name == "output" else "input"] = address
 
     def set_batch(self, size: int) -> None:
         self._size = size

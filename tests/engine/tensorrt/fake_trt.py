@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -67,6 +68,11 @@ class DeviceType(enum.Enum):
 
 class LayerInformationFormat(enum.Enum):
     JSON = 1
+
+
+class TensorIOMode(enum.Enum):
+    INPUT = 1
+    OUTPUT = 2
 
 
 class ILogger:
@@ -251,6 +257,7 @@ class Builder:
 
     plans: ClassVar[list[bytes | None]] = [b"a plan"]
     complaint = ""
+    warnings: tuple[str, ...] = ()
     made: ClassVar[list[Builder]] = []
     num_DLA_cores = 0  # noqa: N815 - TensorRT's name
 
@@ -274,6 +281,8 @@ class Builder:
     def build_serialized_network(self, network: Network, config: BuilderConfig) -> bytes | None:
         if config.cache is not None:
             config.cache.content = b"+".join(filter(None, [config.cache.content, b"timed"]))
+        for line in Builder.warnings:
+            self.logger.log(ILogger.Severity.WARNING, line)
         plan = Builder.plans.pop(0) if len(Builder.plans) > 1 else Builder.plans[0]
         if plan is None:
             self.logger.log(ILogger.Severity.ERROR, Builder.complaint)
@@ -300,8 +309,53 @@ class Runtime:
         pass
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
-        inspector = SimpleNamespace(get_engine_information=lambda kind: json.dumps(LAYERS))
-        return SimpleNamespace(create_engine_inspector=lambda: inspector)
+        return Engine()
+
+
+class Context:
+    """An execution context of an engine with open batch; `made` are all that there were."""
+
+    made: ClassVar[list[Context]] = []
+    no_memory = False
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        Context.made.append(self)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        return True
+
+
+class Inspector:
+    """Tells types and formats only beside a context whose shapes are all set, as TensorRT 8.6 does."""
+
+    execution_context: Context | None = None
+
+    def get_engine_information(self, kind: LayerInformationFormat) -> str:
+        text = json.dumps(LAYERS)
+        if self.execution_context is not None and "x" in self.execution_context.shapes:
+            return text
+        return re.sub(r'("Format/Datatype": )"[^"]*"', r'\1"N/A due to dynamic shapes"', text)
+
+
+class Engine:
+    num_io_tensors = 2
+
+    def create_engine_inspector(self) -> Inspector:
+        return Inspector()
+
+    def create_execution_context(self) -> Context | None:
+        return None if Context.no_memory else Context()
+
+    def get_tensor_name(self, number: int) -> str:
+        return "xy"[number]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (-1, 3, 16, 16) if name == "x" else (-1, 1, 1, 1)
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name == "x" else TensorIOMode.OUTPUT
 
 
 PLUGINS = ["RnRes2FullFusion_TRT", "SmallTileGEMM_TRT"]

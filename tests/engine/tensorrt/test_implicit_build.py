@@ -197,6 +197,43 @@ def test_a_build_that_fails_says_why(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_layers_are_told_with_the_largest_shapes(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_trt.Context, "made", [])
+    report = BACKEND.build(network, settings(batch_size=8), tmp_path)
+    (context,) = fake_trt.Context.made
+    assert context.shapes == {"x": (8, 3, 16, 16)}
+    assert report.details["precisions"] == {"int8": 2}
+    assert report.details["formats"] == {"Thirty-two wide channel vectorized row major Int8 format": 2}
+    monkeypatch.setattr(fake_trt.Context, "no_memory", True)
+    assert BACKEND.build(network, settings(), tmp_path).details["precisions"] == {"unknown": 2}
+
+
+def test_warnings_that_say_nothing_are_left_out(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = "Missing scale and zero-point for tensor x, expect fall back to non-int8 implementation"
+    other = "onnxOpImporters.cpp:5366: Attribute weight not found in plugin node! Ensure that"
+    monkeypatch.setattr(
+        fake_trt.Builder,
+        "warnings",
+        (
+            "onnxOpImporters.cpp:5366: Attribute epilogueScaleRelu not found in plugin node! Ensure that the plugin",
+            "Calibrator is not being used. Users must provide dynamic range for all tensors that are not Int32.",
+            *(kept, kept, other),
+        ),
+    )
+    assert BACKEND.build(network, settings(), tmp_path).details["warnings"] == [kept, other]
+
+
+def test_fusions_and_layouts_that_cannot_be_had_are_refused(network: Network, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"use_fusions is always, but .* compute in int8, and precision is fp16"):
+        BACKEND.build(network, settings(precision="fp16", use_fusions="always"), tmp_path)
+    with pytest.raises(ConfigError, match="input_format is dhwc8, which is for volumes"):
+        BACKEND.build(network, settings(input_format="dhwc8"), tmp_path)
+
+
 def test_a_node_that_cannot_be_parsed_is_named(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,12 @@ def test_every_word_has_an_outcome() -> None:
         ("_l4,_resnet50", ("--max_batchsize=48", "--gpu_batch_size=24"), {"batch_size": 24}),
         ("_l4,_resnet50", ("--count=5000",), {"min_query_count": 5000, "max_query_count": 5000}),
         ("_l4,_resnet50", ("--performance_sample_count=512",), {"performance_sample_count": 512}),
-        ("_l4,_bert-99,_server", ("--num_issue_query_threads=4",), {"server_num_issue_query_threads": 4}),
+        ("_l4,_bert-99,_server", ("--num_issue_query_threads=4",), {}),
+        (
+            "_l4,_resnet50",
+            ("--run_infer_on_copy_streams", "--gpu_inference_streams=3"),
+            {"run_infer_on_copy_streams": True},
+        ),
         ("_l4,_resnet50", ("--imagenet_path=/data/imagenet",), {"data_dir": "/data/imagenet"}),
         ("_resnet50,_server", (), {"batch_size": 64}),
         ("_l4,_resnet50,_use-graphs,_num-gpus.1", ("--use_graphs=false",), {"use_graphs": False}),
@@ -176,6 +181,28 @@ def test_options_of_the_command() -> None:
 
 def test_an_engine_is_built_with_the_values_of_the_run() -> None:
     assert cm("_build_engine,_resnet50,_server").overrides == {"batch_size": 64}
+
+
+def test_what_nvkits_harness_does_without_is_left_out_with_the_reason() -> None:
+    flags = {
+        "--use_deque_limit": "at most one batch from the queue at a time",
+        "--use_cuda_thread_per_device": "each slot has a thread of its own",
+        "--end_on_device": "reads responses from host memory",
+        "--num_issue_query_threads=4": "RegisterIssueQueryThread",
+    }
+    found = cm("_rtx_4090,_resnet50,_server", *flags)
+    for flag, reason in flags.items():
+        became, note = outcome(found, flag)
+        assert became == LEFT_OUT
+        assert reason in note
+    assert {"issue threads of Server", "parts that only NVIDIA's harness has"} <= set(decided(found))
+    dla = cm("_orin,_resnet50", "--dla_batch_size=4", "--dla_copy_streams=1", "--max_dlas=1")
+    assert "without dla_core" in outcome(dla, "--dla_batch_size=4")[1]
+    assert "gpu_copy_streams counts" in outcome(dla, "--dla_copy_streams=1")[1]
+    assert dla.overrides == {}
+    assert nvkit.configure(**{**found.parameters(), **dla.parameters()}).profile == "orin"  # type: ignore[arg-type]
+    theirs = cm("_rtx_4090,_resnet50,_server", *flags, code="/code")
+    assert {"use_deque_limit", "end_on_device", "server_num_issue_query_threads"} <= set(theirs.overrides)
 
 
 def test_nvidias_own_code_takes_what_only_it_knows() -> None:
