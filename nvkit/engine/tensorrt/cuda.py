@@ -21,6 +21,10 @@ Handle = Any
 """A stream, an event or a graph: made by a Gpu and only given back to it."""
 
 
+# The GPU that a thread's calls go to. It belongs to the thread and not to a CudaGpu: another one may have changed it.
+_CURRENT = threading.local()
+
+
 class OutOfDeviceMemoryError(Exception):
     """An allocation on the GPU failed; the argument is the number of bytes."""
 
@@ -103,7 +107,6 @@ class CudaGpu:
         self.index = index
         self._rt = runtime
         self._driver = driver
-        self._local = threading.local()
         self._pinned: list[int] = []
         self._device: set[int] = set()
         try:
@@ -123,9 +126,9 @@ class CudaGpu:
 
     def activate(self) -> None:
         """Make this the calling thread's GPU."""
-        if not getattr(self._local, "active", False):
+        if getattr(_CURRENT, "gpu", None) != self.index:
             self._check(self._rt.cudaSetDevice(self.index))
-            self._local.active = True
+            _CURRENT.gpu = self.index
 
     def pinned(self, size: int) -> Array:
         """Return page-locked, mapped host memory as uint8 [size]."""
