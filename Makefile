@@ -12,10 +12,10 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lab lint bench clean
+.PHONY: help demo test test-gpu lab lint bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | \
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | \
 	  while IFS='	' read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
 
 demo: $(VENV)/.installed ## reproduce resnet50 on this machine's CPU, in a few minutes
@@ -29,6 +29,9 @@ bench: $(VENV)/.installed ## measure nvkit's own overheads, each against its pee
 
 test: $(VENV)/.installed-dev ## run the tests
 	$(VENV)/bin/pytest $(ARGS)
+
+test-gpu: $(VENV)/.installed-dev ## run the tests that need a GPU; install TensorRT first: pip install -e '.[gpu]'
+	$(VENV)/bin/pytest -m gpu $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and types
 	$(VENV)/bin/ruff check .

@@ -224,18 +224,23 @@ def doctor(
     typer.echo(str(table(checkup(Path(outputs) if outputs else outputs_folder(), data_dir))))
 
 
-@app.command()
+@app.command(**_FREE)
 def bench(
+    context: typer.Context,
     reference: Annotated[
         Path | None, typer.Option(help="checkout of mlcommons/inference, to measure its harness beside ours")
     ] = None,
-    only: Annotated[str, typer.Option(help="offline, server, preprocess, notebooks, reference; several by comma")] = "",
+    only: Annotated[
+        str, typer.Option(help="offline, server, preprocess, notebooks, reference, gpu; may also stand first; by comma")
+    ] = "",
     repeat: Annotated[int, typer.Option(help="runs of each", min=1)] = 1,
+    profile: Profile = "auto",
 ) -> None:
-    """Measure nvkit against what it stands on: ratios taken side by side in one run."""
+    """Measure nvkit against what it stands on: ratios taken side by side in one run. `nvkit bench gpu` needs a GPU."""
     from nvkit.bench import bench as measure
 
-    for table in measure(reference, only, repeat):
+    only, overrides = words(context.args, only)
+    for table in measure(reference, only, repeat, profile, overrides):
         typer.echo(f"{table}\n")
 
 

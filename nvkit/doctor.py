@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from nvkit.config.detect import detect
+from nvkit.engine.tensorrt.library import MODULES, load_library, unavailable
 from nvkit.system import System, describe, free_bytes
 from nvkit.tables import Table
 
@@ -23,7 +24,6 @@ _GENERATED_IMAGES = 1024
 _IMAGENET_IMAGES = 50_000
 _RAM_GB = 4.0
 
-_TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")
 _DRIVER_HELP = "sudo ubuntu-drivers install (Ubuntu), or https://www.nvidia.com/drivers; then restart"
 _VISION_HELP = 'pip install -e ".[vision]"'
 _LAB_HELP = 'pip install -e ".[lab]"'
@@ -186,10 +186,26 @@ def _cuda(system: System) -> Check:
 
 def _tensorrt(system: System) -> Check:
     versions = [f"{name} {version}" for name, version in system.packages.items() if name.startswith("tensorrt")]
-    modules = [name for name in _TENSORRT_MODULES if importlib.util.find_spec(name)]
-    if found := versions or [f"module {name}, version unknown" for name in modules]:
-        return Check("TensorRT", "ok", ", ".join(found))
-    return Check("TensorRT", _wanted_with(system), "not installed", _GPU_HELP)
+    modules = [name for names, _ in MODULES.values() for name in names if importlib.util.find_spec(name)]
+    found = ", ".join(versions or [f"module {name}, version unknown" for name in modules])
+    if not found:
+        return Check("TensorRT", _wanted_with(system), "not installed", _GPU_HELP)
+    if not system.gpus:
+        return Check("TensorRT", "ok", found)
+    reasons = {name: _no_backend(name, system) for name in MODULES}
+    if works := [name for name, reason in reasons.items() if not reason]:
+        return Check("TensorRT", "ok", f"{found}; on this GPU works backend {' and '.join(works)}")
+    return Check("TensorRT", "missing", f"{found}; no backend works on this GPU", " ".join(map(str, reasons.values())))
+
+
+def _no_backend(name: str, system: System) -> str | None:
+    """Return why a backend builds no engines for this machine's GPUs, or None if it does."""
+    if reason := unavailable(name):
+        return reason
+    library, here = load_library(name), system.gpus[0].compute_capability
+    if library.portable and here not in library.targets:
+        return f"{library.title} is for compute capability {', '.join(library.targets)}, not for {here}."
+    return None
 
 
 def _cuda_python(system: System) -> Check:

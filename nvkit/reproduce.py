@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import nvkit
-from nvkit.config import PATHS
+from nvkit.benchmarks.base import benchmark
+from nvkit.config import PATHS, RunConfig
 from nvkit.errors import NotebookError, UnfinishedStageError, disk_errors
 from nvkit.harness import refuse_audit_config
 from nvkit.notebooks import STAGES, execute, notebooks_folder
@@ -45,6 +46,7 @@ def reproduce(
     paths = {key: str(Path(value).resolve()) for key, value in overrides.items() if key in PATHS}
     values = {**overrides, **paths}  # the notebooks run in another working directory
     config = nvkit.configure(**names, overrides=values)
+    _require(config)
     run = open_run(config, outputs)
     if fresh or run.complete:
         run = open_run(config, outputs, new=True)
@@ -71,6 +73,16 @@ def reproduce(
     report = nvkit.stages.report(config, run)
     _say(str(seal(run.path, default_key())))
     return report, run.path
+
+
+def _require(config: RunConfig) -> None:
+    """Refuse what cannot be run at all before there is a run folder of it."""
+    if config.implementation == "nvidia-original":
+        from nvkit.interop.nvidia.machine import checkout_of
+
+        checkout_of(config)
+    else:
+        benchmark(config.package)
 
 
 def _finished(run: RunFolder, stage: str) -> StageResult | None:

@@ -38,7 +38,11 @@ PACKAGES = (
     "tensorrt",
     "tensorrt-cu12",
     "tensorrt-cu13",
+    "tensorrt-cu12-bindings",
+    "tensorrt-cu13-bindings",
     "tensorrt-rtx",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-rtx-cu13-libs",
 )
 """Distributions whose version a result or a notebook depends on."""
 

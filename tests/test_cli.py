@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from nvml_replay import replay
 
 from nvkit.__main__ import main
 from nvkit.cli import words
 from nvkit.config import parameters_folder
 from nvkit.errors import ConfigError
 from nvkit.system import python_path
+
+CM = "cm run script --tags=reproduce,mlperf,inference,nvidia,harness"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -26,7 +30,20 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_help_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("run", "setup", "preprocess", "calibrate", "build", "report", "explain", "list", "doctor", "bench"):
+    for command in (
+        "run",
+        "setup",
+        "preprocess",
+        "calibrate",
+        "build",
+        "report",
+        "explain",
+        "tune",
+        "from-cm",
+        "list",
+        "doctor",
+        "bench",
+    ):
         assert f"  {command} " in out
         code, text, _ = run(capsys, command, "--help")
         assert code == 0
@@ -43,6 +60,18 @@ def test_help_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None
         (["run", "--batch-size"], 2, "--batch-size needs a value"),
         (["run", "--batch-size", "x"], 2, "batch_size = 'x'"),
         (["run", "--use-graphs"], 2, "use_graphs has no effect here"),
+        (["run", "--implementation", "nvidia"], 2, "There is no implementation 'nvidia'"),
+        (["run", "--implementation", "nvidia-original", "--profile", "l4"], 2, "--nvidia-code"),
+        (["run", "--run-mode", "calibrate", "--dry-run"], 2, "belongs to NVIDIA's code"),
+        (["run", "--power", "MaxQ", "--profile", "cpu"], 2, "Profile cpu has no MaxQ values"),
+        (["setup", "rnnt", "--profile", "cpu", "--round", "v3.0"], 2, "nvkit's own harness does not have rnnt"),
+        (["explain", "--profile", "rtx_409"], 2, "Did you mean 'rtx_4090'?"),
+        (["tune", "--scenario", "Offlin"], 2, "Did you mean 'Offline'?"),
+        (["from-cm"], 2, "No command was given"),
+        (["from-cm", f"{CM},_retinant"], 2, "Did you mean 'retinanet'?"),
+        (["from-cm", f"{CM},_l4,_t4"], 2, "both of the group gpu-name"),
+        (["from-cm", f"{CM},_3d-unet-99,_server"], 2, "Server"),
+        (["from-cm", f"{CM} --gpu_batch_size=many"], 2, "many"),
         (["list", "profile"], 2, "Did you mean 'profiles'?"),
         (["no-such-command"], 2, "No such command"),
         (["run", "stray", "words"], 2, "More than one benchmark was given: stray, words"),
@@ -57,6 +86,40 @@ def test_wrong_input_is_one_paragraph_and_exit_code_2(
     assert err.startswith("nvkit: ")
     assert "Traceback" not in err
     assert "\n\n" not in err
+
+
+def test_explain_says_which_profile_it_found_and_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay("l4", monkeypatch)
+    code, out, _ = run(capsys, "explain", "resnet50", "--scenario", "Server")
+    assert code == 0
+    assert "profile l4, by PCI id 10de:27b8" in out
+    assert re.search(r"batch_size +16 +profile, scenario +parameters/gpus/l4.yaml:\d+", out)
+
+
+def test_explain_shows_guesses_and_values_that_nothing_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "explain", "resnet50", "--profile", "rtx_5090", "--scenario", "Offline")
+    assert re.search(r"batch_size +2048 +profile gpu_memory_32, guess, scenario", out)
+    _, out, _ = run(capsys, "explain", "bert-99", "--profile", "rtx_5090", "--scenario", "Server")
+    assert re.search(r"batch_size +1 +default", out)
+
+
+def test_a_dry_run_of_nvkit_itself_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "run", "--profile", "cpu", "--dry-run", "--outputs", str(tmp_path / "outputs"))
+    assert code == 0
+    assert re.search(r"calibrate +30_calibrate.ipynb +to do", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_cm_prints_the_command_and_can_run_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "from-cm", f"{CM},_rtx_4090,_bert-99,_server --gpu_batch_size=128")
+    line = "nvkit run bert-99 --profile=rtx_4090 --scenario=Server --mode=performance --round=v3.0 --batch-size=128"
+    assert code == 0
+    assert line in out
+    code, out, err = run(capsys, "from-cm", "--run", f"{CM},_rtx_4090,_bert-99,_server")
+    assert code != 0
+    assert "bert" in err  # it went as far as the machine and the kit allow
 
 
 def test_data_errors_have_exit_code_2_before_any_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +80,31 @@ def test_tensorrt_is_found_under_any_of_its_names(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "describe", lambda disk: replace(system, packages={}))
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
     assert by_name(checkup(Path("outputs"), None))["TensorRT"].found.startswith("module tensorrt, version")
+
+
+def test_beside_a_gpu_the_backends_that_work_on_it_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rtx = {"tensorrt-rtx-cu13-bindings": "1.7.1", "tensorrt-rtx-cu13-libs": "1.7.1"}
+    system = replace(BARE, gpus=(L4,), no_gpu_reason="", packages=rtx)
+    library = SimpleNamespace(portable=True, title="TensorRT for RTX 1.7.1", targets={"8.9": None, "12.0": None})
+    monkeypatch.setattr(doctor, "describe", lambda disk: system)
+    monkeypatch.setattr(doctor, "load_library", lambda name: library)
+    absent = {"tensorrt": "Backend tensorrt needs TensorRT.", "tensorrt-rtx": None}
+    monkeypatch.setattr(doctor, "unavailable", lambda name: absent[name])
+    check = by_name(checkup(Path("outputs"), None))["TensorRT"]
+    versions = "tensorrt-rtx-cu13-bindings 1.7.1, tensorrt-rtx-cu13-libs 1.7.1"
+    assert (check.ok, check.found) == ("ok", f"{versions}; on this GPU works backend tensorrt-rtx")
+
+    hopper = replace(system, gpus=(replace(L4, compute_capability="9.0"),))
+    monkeypatch.setattr(doctor, "describe", lambda disk: hopper)
+    check = by_name(checkup(Path("outputs"), None))["TensorRT"]
+    assert (check.ok, check.found) == ("missing", f"{versions}; no backend works on this GPU")
+    assert check.how_to_get == (
+        "Backend tensorrt needs TensorRT. TensorRT for RTX 1.7.1 is for compute capability 8.9, 12.0, not for 9.0."
+    )
+
+    library.portable = False
+    absent["tensorrt"] = None
+    assert by_name(checkup(Path("outputs"), None))["TensorRT"].found.endswith("backend tensorrt and tensorrt-rtx")
 
 
 @pytest.mark.parametrize(("free_gb", "status"), [(0.5, "missing"), (5, "optional"), (1000, "ok")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from nvkit.runs import RunFolder
 
 
 def test_nvkits_own_dry_run_tells_what_there_is_and_writes_nothing(tmp_path: Path, small_run: RunFolder) -> None:
-    outputs = small_run.path.parent.parent
+    outputs = tmp_path / "outputs"  # other tests run the same configuration in the shared one
+    shutil.copytree(small_run.path, outputs / "runs" / small_run.path.name)
     runs = sorted((outputs / "runs").iterdir())
     (table,) = dry_run(small_run.config, outputs=outputs)
     states = {row[0]: row[2] for row in table.rows}

@@ -167,7 +167,7 @@ def test_maxq_without_a_value_for_the_scenario_is_refused() -> None:
 
 
 def test_maxq_on_another_backend_says_why_nothing_is_set() -> None:
-    with pytest.raises(ConfigError, match=r"power_limit: it belongs to backends tensorrt; this is onnxruntime"):
+    with pytest.raises(ConfigError, match="it belongs to backends tensorrt, tensorrt-rtx; this is onnxruntime"):
         plan(config(overrides={"backend": "onnxruntime"}), "Offline")
 
 

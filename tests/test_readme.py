@@ -78,8 +78,10 @@ def test_a_command_works(command: str, tmp_path: Path, home: Path, outputs: Path
         if tool == "papermill":
             words = [str(tmp_path / w) if w == "executed.ipynb" else w for w in words]
             words += ["-p", "outputs", str(outputs), "-y", f"overrides: {SMALL}"]
-        elif words[3] == "run":
+        elif words[3] in ("run", "tune"):
             words += [f"--outputs={outputs}", *(flag for flag in _SMALL if flag.split("=")[0] not in command)]
+            if words[3] == "tune":  # shorter tests than the latency limit of a quick run would say nothing of a rate
+                words.append("--min-duration=1500")
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": python_path()}, capture_output=True, text=True, timeout=280
     )

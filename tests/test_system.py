@@ -143,3 +143,15 @@ def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
 
 def test_only_installed_packages_have_versions() -> None:
     assert set(installed(("numpy", "no-such-distribution"))) == {"numpy"}
+
+
+def test_the_wheels_of_tensorrt_are_named_with_their_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"tensorrt": "10.9.0", "tensorrt-rtx-cu13-bindings": "1.7.1", "tensorrt-rtx-cu13-libs": "1.7.1"}
+
+    def version(name: str) -> str:
+        if name not in here:
+            raise system.metadata.PackageNotFoundError(name)
+        return here[name]
+
+    monkeypatch.setattr(system.metadata, "version", version)
+    assert describe().packages == here

@@ -6,25 +6,35 @@ with a bar for each figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from nvkit.errors import ConfigError, nearest
 from nvkit.store import Store
 from nvkit.tables import Table
 
-PARTS = ("offline", "server", "preprocess", "notebooks", "reference")
-"""Names of the parts; each is a module of this package with `measure(store, repeat) -> Table`."""
+PARTS = ("offline", "server", "preprocess", "notebooks", "reference", "gpu")
+"""Names of the parts; each is a module of this package with a function `measure`."""
+_ASKED_FOR = ("reference", "gpu")
 
 
-def bench(reference: Path | None = None, only: str = "", repeat: int = 1) -> Iterator[Table]:
+def bench(
+    reference: Path | None = None,
+    only: str = "",
+    repeat: int = 1,
+    profile: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> Iterator[Table]:
     """Measure the parts one after the other and give the table of each as soon as it is there.
 
     Args:
         reference: Checkout of mlcommons/inference; part "reference" is measured only if it is given.
-        only: Names of parts, separated by commas; all of them if empty.
+        only: Names of parts, separated by commas; all but "gpu" if empty.
         repeat: How many times each part measures; tables show medians.
+        profile: GPU profile of part "gpu".
+        overrides: Settings of part "gpu".
 
     Raises:
         ConfigError: an unknown part, or "reference" without a checkout.
@@ -33,7 +43,7 @@ def bench(reference: Path | None = None, only: str = "", repeat: int = 1) -> Ite
         HarnessError: a test failed.
     """
     names = [part.strip() for part in only.split(",") if part.strip()] or [
-        part for part in PARTS if part != "reference" or reference
+        part for part in PARTS if part not in _ASKED_FOR or (part == "reference" and reference)
     ]
     for name in names:
         if name not in PARTS:
@@ -42,10 +52,14 @@ def bench(reference: Path | None = None, only: str = "", repeat: int = 1) -> Ite
         raise ConfigError(
             "Part reference needs MLCommons' harness.", "Give --reference FOLDER, a checkout of mlcommons/inference."
         )
-    return _tables(names, reference, repeat)
+    if overrides and names != ["gpu"]:
+        raise ConfigError("Settings belong to part gpu of the bench.", "Leave them out, or give nvkit bench gpu.")
+    return _tables(names, reference, repeat, profile, overrides)
 
 
-def _tables(names: list[str], reference: Path | None, repeat: int) -> Iterator[Table]:
+def _tables(
+    names: list[str], reference: Path | None, repeat: int, profile: str, overrides: Mapping[str, Any] | None
+) -> Iterator[Table]:
     from nvkit.runs import outputs_folder
 
     store = Store(outputs_folder() / "store")
@@ -54,6 +68,8 @@ def _tables(names: list[str], reference: Path | None, repeat: int) -> Iterator[T
         if name == "reference":
             assert reference is not None
             yield module.measure(store, repeat, reference)
+        elif name == "gpu":
+            yield from module.measure(store, repeat, profile, overrides)
         else:
             measure: Callable[[Store, int], Table] = module.measure
             yield measure(store, repeat)

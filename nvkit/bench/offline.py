@@ -31,7 +31,7 @@ def measure(store: Store, repeat: int) -> Table:
     Raises:
         HarnessError: a child failed.
     """
-    config = nvkit.configure(scenario="Offline", mode="performance", quick=True)
+    config = nvkit.configure("cpu", scenario="Offline", mode="performance", quick=True)
     return compare(config, store, repeat * _PAIRS, _SECONDS)
 
 

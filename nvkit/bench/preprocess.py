@@ -27,7 +27,7 @@ _IMAGES = 512
 
 def measure(store: Store, repeat: int) -> Table:
     """Compare on generated JPEG files of many sizes, all in the page cache."""
-    settings = nvkit.configure(scenario="Offline", quick=True, overrides={"generated_images": _IMAGES}).shared
+    settings = nvkit.configure("cpu", scenario="Offline", quick=True, overrides={"generated_images": _IMAGES}).shared
     return compare(settings, store, repeat * _PAIRS)
 
 

@@ -102,9 +102,9 @@ def _sides(store: Store, checkout: Path) -> tuple[_Ours, ReferenceHarness]:
         "SingleStream": {"batch_size": 1},
     }
     settings = {
-        scenario: nvkit.configure(scenario=scenario, mode="performance", overrides={**_SHARED, **values}).scenarios[
-            scenario
-        ]
+        scenario: nvkit.configure(
+            "cpu", scenario=scenario, mode="performance", overrides={**_SHARED, **values}
+        ).scenarios[scenario]
         for scenario, values in chosen.items()
     }
     shared = settings["Offline"]

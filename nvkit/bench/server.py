@@ -35,7 +35,7 @@ _SETTINGS = {
 
 def measure(store: Store, repeat: int) -> Table:
     """Search `repeat` times for the highest valid rate under the round's latency limit."""
-    config = nvkit.configure(scenario="Server", mode="performance", overrides=_SETTINGS)
+    config = nvkit.configure("cpu", scenario="Server", mode="performance", overrides=_SETTINGS)
     settings = config.scenarios["Server"]
     rates = [highest_rate(settings, store, _FIRST_QPS, _SECONDS) for _ in range(repeat)]
     limit_ms = settings.server_target_latency_ns / 1e6

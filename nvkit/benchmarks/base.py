@@ -19,11 +19,19 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A network input or output: `shape` is that of one sample, without the batch axis."""
+    """A network input or output.
+
+    Attributes:
+        name: As in the ONNX file.
+        dtype: As in the ONNX file, numpy's name.
+        shape: Shape of one sample, without the batch axis.
+        scale: What one step stands for where samples of this input are preprocessed to int8.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Model:
         inputs: Inputs in the order of the sample arrays.
         output: The output that a response is encoded from.
         notes: What a reader of a result must know about this model.
+        background: Leading classes of the output that no response names.
     """
 
     path: Path
@@ -70,6 +79,7 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     notes: tuple[str, ...] = ()
+    background: int = 0
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,11 @@ class NvidiaRound(_File):
         system: NVIDIA's name of the single-GPU system, e.g. "L4x1".
         benchmarks: Values at full power (MaxP).
         maxq: Values that the power submission (MaxQ) changed.
+        maxq_system: The system of that submission where it is another one, with several of these GPUs.
     """
 
     system: str
+    maxq_system: str | None = None
     benchmarks: dict[str, Section] = Field(default_factory=dict)
     maxq: dict[str, Section] = Field(default_factory=dict)
 

@@ -36,11 +36,23 @@ def profile_layers(name: str, benchmark: str, round: str, parameters: Path | Non
     return layers
 
 
-def power_layers(name: str, benchmark: str, round: str, power: str, parameters: Path | None = None) -> Iterator[Layer]:
+def power_layers(
+    name: str, benchmark: str, round: str, power: str, parameters: Path | None = None, *, limited: bool = False
+) -> Iterator[Layer]:
     """Yield the layers that a power mode puts over the profile's.
 
+    MaxN needs no values: it is the GPU's own default limit.
+
+    Args:
+        name: Name of the profile.
+        benchmark: Name of the benchmark.
+        round: The round.
+        power: The power mode.
+        parameters: The folder, if not the clone's own.
+        limited: Whether the user gives a power limit, so that MaxQ needs none from a file.
+
     Raises:
-        ConfigError: the profile knows nothing of this power mode.
+        ConfigError: the profile knows nothing of this power mode, or is of no GPU.
     """
     if power == "MaxP":
         return
@@ -50,10 +62,13 @@ def power_layers(name: str, benchmark: str, round: str, power: str, parameters: 
         configured = profile.nvidia[chosen]
         path = ("nvidia", chosen, "maxq", benchmark)
         found = True
-        yield (f"NVIDIA {chosen} {configured.system} MaxQ", source, path, configured.maxq[benchmark])
+        title = f"NVIDIA {chosen} {configured.maxq_system or configured.system} MaxQ"
+        yield title, source, path, configured.maxq[benchmark]
     if own := profile.power.get(power):  # type: ignore[call-overload]
         found = True
         yield (f"profile {power}", source, ("power", power), own)
+    if profile.device.kind == "gpu" and (power == "MaxN" or limited):
+        return
     if not found:
         known = [*profile.power, *(["MaxQ"] if any(r.maxq for r in profile.nvidia.values()) else [])]
         raise ConfigError(

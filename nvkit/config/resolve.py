@@ -14,13 +14,14 @@ from nvkit.config.files import (
     SCENARIOS,
     BenchmarkFile,
     Device,
+    Loaded,
     ProfileFile,
     RoundFile,
     Scenario,
 )
 from nvkit.config.files import load as load_file
 from nvkit.config.profile import Layer, power_layers, profile_layers
-from nvkit.config.settings import Settings, not_applicable
+from nvkit.config.settings import Settings, no_effect
 from nvkit.errors import ConfigError, nearest
 from nvkit.store import digest_of
 from nvkit.tables import Table
@@ -140,7 +141,7 @@ class RunConfig:
         rows = []
         for key in Settings.model_fields:
             chain = origins.get(key, ())
-            reason = not_applicable(key, settings.backend, self.benchmark, scenario, self.implementation)
+            reason = no_effect(key, settings, self.benchmark, scenario, self.implementation)
             if reason or not (chain or everything or key == "batch_size"):  # it decides too much to go unsaid
                 continue
             value = getattr(settings, key)
@@ -170,8 +171,9 @@ def resolve(
 ) -> RunConfig:
     """Resolve names and the user's own values to a RunConfig.
 
-    Layers, later ones win: benchmark, round, profile; then the scenario sections of the three in the same order;
-    then the power mode's; then the quick values of the benchmark; then `overrides`. A profile is itself layered:
+    Layers, later ones win: the profile's device, benchmark, round, profile; then the scenario sections of the last
+    three in the same order; then the power mode's; then the quick values of the benchmark; then `overrides`. A profile
+    is itself layered:
     what it is based on (a memory class), NVIDIA's own values for this GPU in the round or the nearest one, its own.
 
     Args:
@@ -191,7 +193,7 @@ def resolve(
     """
     bench, bench_yaml = load_file(BenchmarkFile, benchmark, parameters)
     rules, rules_yaml = load_file(RoundFile, round, parameters)
-    gpu, _ = load_file(ProfileFile, profile, parameters)
+    gpu, gpu_yaml = load_file(ProfileFile, profile, parameters)
     mode = _LOADGEN_MODES.get(mode, mode)
     if mode not in MODES:
         raise ConfigError(f"There is no mode '{mode}'.", nearest(mode, [*MODES, *_LOADGEN_MODES]))
@@ -208,7 +210,8 @@ def resolve(
         ("round", rules_yaml, ("benchmarks", benchmark), rule),
         *profile_layers(profile, benchmark, round, parameters),
     ]
-    powered = list(power_layers(profile, benchmark, round, power, parameters))
+    limited = "power_limit" in (overrides or {})
+    powered = list(power_layers(profile, benchmark, round, power, parameters, limited=limited))
     user = dict(overrides or {})
     for key in user:
         if key not in Settings.model_fields:
@@ -221,7 +224,7 @@ def resolve(
     unused: dict[str, dict[str, str]] = {}
     for name in wanted:
         chain: dict[str, list[Origin]] = {}
-        layers = [*_layers(sections, name), *_layers(powered, name)]
+        layers = [*_device(gpu, gpu_yaml), *_layers(sections, name), *_layers(powered, name)]
         if quick:
             layers += list(_layers([("quick", bench_yaml, ("quick",), bench.quick)], name))
         for origin in layers:
@@ -233,8 +236,8 @@ def resolve(
         origins[name] = {key: tuple(found) for key, found in chain.items()}
         unused[name] = {}
         for key, found in chain.items():
-            why = not_applicable(key, resolved[name].backend, benchmark, name, implementation)
-            if why and not found[-1].layer.startswith(("round", "quick", "user")):
+            why = no_effect(key, resolved[name], benchmark, name, implementation)
+            if why and not found[-1].layer.startswith(("device", "round", "quick", "user")):
                 unused[name][key] = why
     _refuse_useless(user, resolved, benchmark, implementation)
     return RunConfig(
@@ -280,6 +283,13 @@ def _scenarios(text: str, allowed: tuple[Scenario, ...], benchmark: str, round: 
     return tuple(s for s in allowed if s in chosen)
 
 
+def _device(gpu: ProfileFile, source: Loaded) -> Iterator[Origin]:
+    """Yield what the profile's device itself sets: the compute capability that engines are built for."""
+    if gpu.device.compute_capability is not None:
+        where = ("device", "compute_capability")
+        yield Origin("device", source.where(where), ".".join(where), gpu.device.compute_capability)
+
+
 def _layers(sections: list[Layer], scenario: str) -> Iterator[Origin]:
     for suffix in (("defaults",), ("scenarios", scenario)):
         for layer, source, path, section in sections:
@@ -313,10 +323,7 @@ def _refuse_useless(
 ) -> None:
     """Refuse a value of the user's that no chosen scenario would use: nothing is silently ignored."""
     for key in user:
-        reasons = [
-            not_applicable(key, settings.backend, benchmark, name, implementation)
-            for name, settings in resolved.items()
-        ]
+        reasons = [no_effect(key, settings, benchmark, name, implementation) for name, settings in resolved.items()]
         if all(reasons):
             raise ConfigError(f"{key} has no effect here: {reasons[0]}.", "Leave it out, or choose what it belongs to.")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-_TRT = ("tensorrt",)
+_TRT = ("tensorrt", "tensorrt-rtx")
 _BERT = ("bert-99", "bert-99.9")
 _UNET = ("3d-unet-99", "3d-unet-99.9")
 _DLRM_1 = ("dlrm-99", "dlrm-99.9")
@@ -21,6 +21,8 @@ _DLRM_2 = ("dlrm-v2-99", "dlrm-v2-99.9")
 _DLRM = (*_DLRM_1, *_DLRM_2)
 _RNNT = ("rnnt",)
 _VISION = ("resnet50", "retinanet")
+_ONE_DEVICE = "nvkit runs an engine on the GPU or, with dla_core, on one DLA; {} counts for either"
+_LOADGEN_VALUES = "LoadGen's values are settings, and the round's file has the rules"
 
 
 def _knob(
@@ -31,14 +33,20 @@ def _knob(
     benchmarks: Sequence[str] = (),
     backends: Sequence[str] = (),
     implementations: Sequence[str] = (),
+    instead: str = "",
     **bounds: Any,
 ) -> Any:
-    """Declare a setting; the four lists say where it applies, empty meaning everywhere."""
+    """Declare a setting; the four lists say where it applies, empty meaning everywhere.
+
+    Args:
+        instead: What nvkit's own harness does without a setting of NVIDIA's code, in plain words.
+    """
     applies: dict[str, Any] = {
         "scenarios": list(scenarios),
         "benchmarks": list(benchmarks),
         "backends": list(backends),
         "implementations": list(implementations),
+        **({"instead": [instead]} if instead else {}),
     }
     return Field(default, description=description, json_schema_extra=applies, **bounds)
 
@@ -48,7 +56,7 @@ def _gpu(default: Any, description: str, **where: Any) -> Any:
 
 
 def _nvidia(default: Any, description: str, **where: Any) -> Any:
-    """Declare a setting that only NVIDIA's own code reads."""
+    """Declare a setting that only NVIDIA's own code reads; `instead` says why nvkit's own harness needs none."""
     return _gpu(default, description, implementations=("nvidia-original",), **where)
 
 
@@ -67,14 +75,26 @@ class Settings(BaseModel):
     )
     nvidia_scratch: Path | None = _nvidia(None, "MLPERF_SCRATCH_PATH: folder of NVIDIA's models and data")
     make_target: str | None = _nvidia(None, "make target instead of the run mode's own")
-    use_triton: bool = _nvidia(False, "run the engine in NVIDIA's Triton harness")
+    use_triton: bool = _nvidia(
+        False, "run the engine in NVIDIA's Triton harness", instead="nvkit's harness runs the engine itself"
+    )
     devices: str | None = _gpu(None, "GPUs to use, by number, separated by commas; all if unset")
-    user_conf_path: Path | None = _nvidia(None, "user.conf to pass instead of the one that nvkit writes")
-    mlperf_conf_path: Path | None = _nvidia(None, "mlperf.conf to pass instead of the round's own")
+    user_conf_path: Path | None = _nvidia(
+        None, "user.conf to pass instead of the one that nvkit writes", instead=_LOADGEN_VALUES
+    )
+    mlperf_conf_path: Path | None = _nvidia(
+        None, "mlperf.conf to pass instead of the round's own", instead=_LOADGEN_VALUES
+    )
     embeddings_path: Path | None = _nvidia(None, "folder of the embedding tables", benchmarks=_DLRM_2)
     sample_partition_path: Path | None = _nvidia(None, "where each sample starts, .npy", benchmarks=_DLRM)
-    extra_build_engine_options: str | None = _nvidia(None, "further RUN_ARGS, as NVIDIA's code spells them")
-    extra_run_options: str | None = _nvidia(None, "further RUN_ARGS of run_harness, as NVIDIA's code spells them")
+    extra_build_engine_options: str | None = _nvidia(
+        None, "further RUN_ARGS, as NVIDIA's code spells them", instead="builder_options holds TensorRT's own options"
+    )
+    extra_run_options: str | None = _nvidia(
+        None,
+        "further RUN_ARGS of run_harness, as NVIDIA's code spells them",
+        instead="every option of nvkit's harness is a setting",
+    )
 
     # data and model
     data_dir: Path | None = _knob(None, "folder of the real data set; generated data without it")
@@ -95,7 +115,7 @@ class Settings(BaseModel):
     calibration_cache: Path | None = _knob(None, "NVIDIA calibration cache to take the ranges from")
 
     # engine
-    backend: Literal["onnxruntime", "tensorrt", "null"] = _knob("onnxruntime", "what runs the engine")
+    backend: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "null"] = _knob("onnxruntime", "what runs the engine")
     precision: Precision = _knob("int8", "precision of the engine")
     input_dtype: Literal["fp32", "fp16", "int8", "int32"] = _knob("fp32", "type of the preprocessed input")
     input_format: Literal["linear", "chw4", "chw32", "dhwc8", "cdhw32"] = _gpu("linear", "memory layout of the input")
@@ -105,30 +125,74 @@ class Settings(BaseModel):
         None, "threads of one inference; cores / slots if unset", ge=1, backends=("onnxruntime",)
     )
     gpu_copy_streams: int = _gpu(1, "CUDA copy streams, one optimisation profile each", ge=1)
-    gpu_inference_streams: int = _gpu(1, "CUDA inference streams", ge=1)
+    gpu_inference_streams: int = _gpu(1, "CUDA inference streams, unless run_infer_on_copy_streams", ge=1)
     use_graphs: bool = _gpu(False, "launch through CUDA graphs")
+    compute_capability: str | None = _gpu(
+        None, "compute capability to build for, e.g. 8.9; of this machine's GPU if unset", pattern=r"^\d+\.\d$"
+    )
     workspace_size: int | None = _gpu(None, "bytes of builder workspace", ge=0)
+    builder_optimization_level: int | None = _gpu(
+        None, "how long TensorRT searches; its own default if unset", ge=0, le=5
+    )
+    builder_options: str | None = _gpu(
+        None, "further attributes of TensorRT's builder config: key=value, several separated by spaces"
+    )
+    use_fusions: Literal["auto", "always", "never"] = _gpu("auto", "NVIDIA's residual plugins, where TensorRT has them")
     active_sms: int | None = _gpu(None, "percent of the SMs active while building", ge=1, le=100)
     disable_beta1_smallk: bool = _gpu(False, "leave the small-tile fusions of residual layers off", benchmarks=_VISION)
     use_small_tile_gemm_plugin: bool = _gpu(False, "use SmallTileGEMM_TRT", benchmarks=(*_BERT, *_DLRM))
-    energy_aware_kernels: bool = _gpu(False, "prefer kernels that save power")
+    energy_aware_kernels: bool = _nvidia(
+        False,
+        "prefer kernels that save power",
+        instead="nvkit forces no kernels; NVIDIA's lists of them are for its own engines",
+    )
     nms_type: Literal["efficientnms", "nmsopt", "nmspva"] | None = _gpu(None, "NMS plugin", benchmarks=("retinanet",))
     use_nmsopt: bool = _nvidia(False, "v3.0's name of nms_type: nmsopt", benchmarks=("retinanet",))
     start_from_device: bool = _gpu(False, "samples are staged in GPU memory")
-    end_on_device: bool = _gpu(False, "responses stay in GPU memory")
+    end_on_device: bool = _nvidia(
+        False,
+        "responses stay in GPU memory",
+        instead="LoadGen's Python API reads responses from host memory; of ResNet-50 4 bytes a sample are copied",
+    )
     run_infer_on_copy_streams: bool = _gpu(False, "infer on the copy streams")
-    use_direct_host_access: bool = _gpu(False, "unified memory of Jetson boards")
-    eviction_last: float | None = _gpu(None, "share of the L2 cache that persists", ge=0, le=1)
-    dla_batch_size: int | None = _gpu(None, "batch size on a DLA", ge=1, scenarios=("Offline",), benchmarks=_VISION)
-    dla_copy_streams: int | None = _gpu(None, "DLA copy streams", ge=1, scenarios=("Offline",), benchmarks=_VISION)
-    dla_inference_streams: int | None = _gpu(
-        None, "DLA inference streams", ge=1, scenarios=("Offline",), benchmarks=_VISION
+    use_direct_host_access: bool = _nvidia(
+        False,
+        "unified memory of Jetson boards",
+        instead="nvkit copies batches from pinned host memory, or reads staged samples in place with start_from_device",
+    )
+    eviction_last: float | None = _nvidia(
+        None, "share of the L2 cache that persists", ge=0, le=1, instead="nvkit leaves the L2 cache to CUDA"
+    )
+    dla_batch_size: int | None = _gpu(
+        None, "batch size on a DLA, with dla_core", ge=1, scenarios=("Offline",), benchmarks=_VISION
+    )
+    dla_copy_streams: int | None = _nvidia(
+        None,
+        "DLA copy streams",
+        ge=1,
+        scenarios=("Offline",),
+        benchmarks=_VISION,
+        instead=_ONE_DEVICE.format("gpu_copy_streams"),
+    )
+    dla_inference_streams: int | None = _nvidia(
+        None,
+        "DLA inference streams",
+        ge=1,
+        scenarios=("Offline",),
+        benchmarks=_VISION,
+        instead=_ONE_DEVICE.format("gpu_inference_streams"),
     )
     dla_loop_count: int | None = _nvidia(
         None, "DLA batches in one batch of the last layers", ge=1, scenarios=("Offline",), benchmarks=("resnet50",)
     )
     dla_core: int | None = _gpu(None, "DLA core to build for", ge=0, scenarios=("Offline",), benchmarks=_VISION)
-    max_dlas: int | None = _gpu(None, "DLAs used at most", ge=0, benchmarks=_VISION)
+    max_dlas: int | None = _nvidia(
+        None,
+        "DLAs used at most",
+        ge=0,
+        benchmarks=_VISION,
+        instead="nvkit uses the one DLA that dla_core names, or none",
+    )
 
     # power and clocks: nvkit shows the commands and checks them, and sets them only if told to
     apply_power: bool = _gpu(False, "set the power limits of the power mode for each test and put them back after it")
@@ -143,15 +207,39 @@ class Settings(BaseModel):
 
     # harness
     deque_timeout_usec: int = _knob(0, "time a batch waits for more samples", ge=0, scenarios=("Server", "Offline"))
-    use_deque_limit: bool = _gpu(False, "take at most one batch from the queue at a time")
-    use_cuda_thread_per_device: bool = _gpu(False, "a launch thread for each GPU")
-    use_batcher_thread_per_device: bool = _gpu(False, "a batcher thread for each GPU")
-    complete_threads: int | None = _gpu(None, "completion threads for each GPU", ge=1)
-    use_same_context: bool = _gpu(False, "one execution context for all copy streams")
-    assume_contiguous: bool = _gpu(False, "samples of a query lie side by side")
+    use_deque_limit: bool = _nvidia(
+        False,
+        "take at most one batch from the queue at a time",
+        instead="nvkit takes at most one batch from the queue at a time anyway",
+    )
+    use_cuda_thread_per_device: bool = _nvidia(
+        False, "a launch thread for each GPU", instead="each slot has a thread of its own"
+    )
+    use_batcher_thread_per_device: bool = _nvidia(
+        False,
+        "a batcher thread for each GPU",
+        instead="the thread that forms a batch starts it too, so no batch waits for a batcher",
+    )
+    complete_threads: int | None = _nvidia(
+        None, "completion threads for each GPU", ge=1, instead="each slot completes its own batches"
+    )
+    use_same_context: bool = _nvidia(
+        False,
+        "one execution context for all copy streams",
+        instead="each slot has its own context, so that batches overlap",
+    )
+    assume_contiguous: bool = _nvidia(
+        False,
+        "samples of a query lie side by side",
+        instead="nvkit looks at the rows, which costs microseconds a batch",
+    )
     warmup_duration: float = _knob(1.0, "seconds of inference before the test", ge=0)
     trace_samples: int = _knob(
         200_000, "LoadGen's trace (raw latencies) is kept for tests of at most so many expected samples", ge=0
+    )
+    telemetry_hz: float = _gpu(2.0, "samples of the GPUs' power, clocks and temperature a second; 0 for none", ge=0)
+    batch_timing: bool = _gpu(
+        True, "measure copy, network and copy back of each batch (where they are on streams of their own)"
     )
 
     # BERT, 3D-UNet, DLRM and RNN-T
@@ -211,7 +299,13 @@ class Settings(BaseModel):
         0.99, "share of queries within the limit", gt=0, lt=1, scenarios=("Server",)
     )
     server_coalesce_queries: bool = _knob(False, "overdue queries in one callback", scenarios=("Server",))
-    server_num_issue_query_threads: int = _gpu(0, "LoadGen issue threads", ge=0, scenarios=("Server",))
+    server_num_issue_query_threads: int = _nvidia(
+        0,
+        "LoadGen issue threads",
+        ge=0,
+        scenarios=("Server",),
+        instead="LoadGen's Python API does not have RegisterIssueQueryThread",
+    )
     single_stream_expected_latency_ns: int | None = _knob(
         None, "expected latency, ns; from the warm-up if unset", gt=0, scenarios=("SingleStream",)
     )
@@ -239,13 +333,36 @@ def field(key: str) -> FieldInfo:
     return Settings.model_fields[key]
 
 
-def not_applicable(key: str, backend: str, benchmark: str, scenario: str, implementation: str) -> str | None:
-    """Say why a setting has no effect here, or None if it has one."""
+def instead(key: str) -> str:
+    """Return what nvkit's own harness does without a setting of NVIDIA's code; empty if there is nothing to say."""
     applies: Any = field(key).json_schema_extra
-    here = {"backends": backend, "benchmarks": benchmark, "scenarios": scenario, "implementations": implementation}
+    return "".join(applies.get("instead", ()))
+
+
+def not_applicable(key: str, backend: str, benchmark: str, scenario: str, implementation: str) -> str | None:
+    """Say why a setting has no effect here, or None if it has one.
+
+    Of a setting that only NVIDIA's own code reads, the reason is what nvkit does instead.
+    """
+    applies: Any = field(key).json_schema_extra
+    here = {"implementations": implementation, "backends": backend, "benchmarks": benchmark, "scenarios": scenario}
     for noun, value in here.items():
         if applies[noun] and value not in applies[noun]:
+            if noun == "implementations" and (does := instead(key)):
+                return f"only NVIDIA's own code reads it; {does}"
             return f"it belongs to {noun} {', '.join(applies[noun])}; this is {value}"
+    return None
+
+
+def no_effect(key: str, settings: Settings, benchmark: str, scenario: str, implementation: str) -> str | None:
+    """Say why a setting has no effect here or beside these other settings, or None if it has one."""
+    if reason := not_applicable(key, settings.backend, benchmark, scenario, implementation):
+        return reason
+    if implementation == "nvkit":
+        if key == "dla_batch_size" and settings.dla_core is None:
+            return "without dla_core the engine is built for the GPU, with batch_size"
+        if key == "gpu_inference_streams" and settings.run_infer_on_copy_streams:
+            return "run_infer_on_copy_streams is true, so networks run on the copy streams"
     return None
 
 

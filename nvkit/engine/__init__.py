@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nvkit.errors import BackendUnavailableError, ConfigError, nearest
+from nvkit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from nvkit.engine.base import Backend
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _WHERE = {
     "null": ("nvkit.engine.null", "NullBackend"),
     "onnxruntime": ("nvkit.engine.onnxruntime", "OnnxRuntimeBackend"),
+    "tensorrt": ("nvkit.engine.tensorrt.backend", "TensorRtBackend"),
+    "tensorrt-rtx": ("nvkit.engine.tensorrt.backend", "TensorRtRtxBackend"),
 }
-
-_PLANNED = ("tensorrt",)
 
 #: Names that `backend` knows.
 BACKENDS = tuple(sorted(_WHERE))
@@ -29,14 +29,8 @@ def backend(name: str) -> Backend:
     """Return the backend of this name.
 
     Raises:
-        BackendUnavailableError: nvkit knows the name, as profiles may give it, but has no module for it.
         ConfigError: there is none of this name.
     """
-    if name in _PLANNED:
-        raise BackendUnavailableError(
-            f"This version of nvkit has no backend '{name}'.",
-            f"Choose another one with --backend, e.g. onnxruntime. Here: {', '.join(BACKENDS)}.",
-        )
     if name not in _WHERE:
         raise ConfigError(f"There is no backend '{name}'.", nearest(name, BACKENDS))
     module, attribute = _WHERE[name]

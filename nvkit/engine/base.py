@@ -22,12 +22,16 @@ class Network:
         ranges: JSON file of activation ranges (`nvkit.quantize.Ranges`), or None for a float engine.
         quantized: The explicit Q/DQ ONNX file made from these ranges, or None for a float engine.
         output: Name of the graph output that responses are encoded from.
+        background: Leading classes of that output that no response names; a backend need not compute them.
+        input_scale: What one step of an int8 sample stands for.
     """
 
     model: Path
     ranges: Path | None
     quantized: Path | None
     output: str
+    background: int = 0
+    input_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Runner(Protocol):
         The array may be overwritten by the next batch on this slot.
         """
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of the result wants to know of the runner: devices, options in use, times."""
+
     def close(self) -> None:
         """Release everything."""
 
@@ -88,8 +95,11 @@ class Backend(Protocol):
     def identity(self, settings: Any) -> dict[str, Any]:
         """Return what an engine depends on beside the network: versions, device, options."""
 
-    def build(self, network: Network, settings: Any, folder: Path) -> BuildReport:
-        """Write an engine into `folder`."""
+    def cannot_run(self, settings: Any) -> str | None:
+        """Return why engines that are built here cannot run here, and what to do, or None if they can."""
+
+    def build(self, network: Network, settings: Any, folder: Path, cache: Path | None = None) -> BuildReport:
+        """Write an engine into `folder`; `cache` is a folder that is kept between builds, to shorten them."""
 
     def load(self, folder: Path, settings: Any) -> Runner:
         """Load an engine from `folder`."""

@@ -37,6 +37,10 @@ class NullRunner:
         """Return a zero for each sample of the batch, as a view."""
         return self._zeros[: self._sizes[slot]]
 
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: there is nothing to tell."""
+        return {}
+
     def close(self) -> None:
         """Release nothing."""
 
@@ -52,11 +56,15 @@ class NullBackend:
         """Return None: it is always there."""
         return None
 
+    def cannot_run(self, settings: Any) -> str | None:
+        """Return None: what is built here runs here."""
+        return None
+
     def identity(self, settings: Any) -> dict[str, Any]:
         """Return the name alone: its engines are the same everywhere."""
         return {"backend": self.name}
 
-    def build(self, network: Network, settings: Any, folder: Path) -> BuildReport:
+    def build(self, network: Network, settings: Any, folder: Path, cache: Path | None = None) -> BuildReport:
         """Write down the shape and type of the output.
 
         Raises:

@@ -49,6 +49,10 @@ class OnnxRuntimeBackend:
             return f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime"
         return None
 
+    def cannot_run(self, settings: Any) -> str | None:
+        """Return None: what is built here runs here."""
+        return None
+
     def identity(self, settings: Any) -> dict[str, Any]:
         """Return ONNX Runtime's version, this CPU, the precision and the optimisation level.
 
@@ -65,7 +69,7 @@ class OnnxRuntimeBackend:
             "optimisation": "all",
         }
 
-    def build(self, network: Network, settings: Any, folder: Path) -> BuildReport:
+    def build(self, network: Network, settings: Any, folder: Path, cache: Path | None = None) -> BuildReport:
         """Write the network as ONNX Runtime optimises it for this CPU.
 
         Raises:

@@ -73,6 +73,10 @@ class OnnxRuntimeRunner:
         output: Array = self._runs[slot](self._outputs, self._feeds[slot])[0]
         return output
 
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: slots and threads stand in the settings."""
+        return {}
+
     def close(self) -> None:
         """Drop the sessions and the samples."""
         self._runs = []

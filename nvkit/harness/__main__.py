@@ -44,6 +44,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     from nvkit.harness.settings import EXPECTATIONS, expectation, log_settings, test_settings
     from nvkit.harness.sut import sut_for
     from nvkit.harness.warmup import warm_up
+    from nvkit.results.loadgen_log import read_detail
     from nvkit.store import write_json
 
     settings = Settings.model_validate(spec["settings"])
@@ -88,19 +89,24 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     sut.stop()
     lg.DestroyQSL(qsl)
     lg.DestroySUT(handle)
+    facts = runner.facts()
     runner.close()
+    begin, end = read_detail(folder).span
     write_json(
         folder / "child.json",
         {
             "completed": sut.completed,
             "batches": sut.batches,
             "seconds": seconds,
+            "begin": begin,
+            "end": end,
             "warm_up": asdict(warmed),
             "expectations": {key: getattr(settings, key) for key in EXPECTATIONS[scenario]},
             "predicted": asdict(predicted),
             "trace": trace,
             "slots": runner.slots,
             "max_batch": runner.max_batch,
+            "runner": facts,
         },
     )
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from nvkit.benchmarks.base import SampleSet
-from nvkit.config.settings import Settings
+from nvkit.config.settings import Settings, not_applicable
 from nvkit.errors import ConfigError, HarnessError, disk_errors
 from nvkit.harness.predict import Prediction, expectation_text
 from nvkit.harness.settings import EXPECTATIONS
 from nvkit.progress import tqdm
 from nvkit.store import write_json, write_text
 from nvkit.system import python_path
+from nvkit.telemetry import recorded
 
 AUDIT_FILE = "audit.config"
 """Name of a compliance test's overrides beside its logs; the child gives LoadGen this path and no other."""
@@ -89,7 +90,8 @@ def set_aside(folder: Path) -> None:
 def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Run one test in a child process; its logs are in `folder` when this returns.
 
-    While it runs, and if it fails, they are in `<folder>.partial` beside a note that says so.
+    While it runs, and if it fails, they are in `<folder>.partial` beside a note that says so. Of a backend that runs on
+    GPUs, what these did is in `telemetry.jsonl` beside the logs (`nvkit.telemetry`).
 
     Args:
         spec: The test.
@@ -97,7 +99,8 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         started: Called with the process id of the child.
 
     Returns:
-        What the child says of itself: samples completed, seconds, ...
+        What the child says of itself: samples completed, when the first query was issued and the last completed
+        (seconds since the epoch), the runner's facts, ...
 
     Raises:
         HarnessError: the child failed, was killed, or left no complete log.
@@ -112,7 +115,11 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         write_json(partial / "spec.json", spec.to_json())
         if spec.audit:
             write_text(partial / AUDIT_FILE, spec.audit)
-        with (partial / "console.txt").open("wb") as console, _child(partial, console) as child:
+        with (
+            recorded(partial, _telemetry_hz(spec)),
+            (partial / "console.txt").open("wb") as console,
+            _child(partial, console) as child,
+        ):
             try:
                 if started:
                     started(child.pid)
@@ -129,6 +136,12 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         (partial / _PARTIAL).unlink()
         os.replace(partial, folder)
     return report
+
+
+def _telemetry_hz(spec: TestSpec) -> float:
+    settings = spec.settings
+    no_gpu = not_applicable("telemetry_hz", settings.backend, spec.package, spec.scenario, "nvkit")
+    return 0.0 if no_gpu else settings.telemetry_hz
 
 
 def _child(folder: Path, console: IO[bytes]) -> subprocess.Popen[str]:

@@ -76,9 +76,16 @@ class InlineSut:
         batches: Batches done so far.
     """
 
-    def __init__(self, runner: Runner, encode: Callable[[Array], Array], row_of: Sequence[int]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        encode: Callable[[Array], Array],
+        row_of: Sequence[int],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._runner = runner
         self._row_of = row_of
+        self._failed = failed
         self._responder = Responder(encode, runner.max_batch)
         self.completed = 0
         self.batches = 0
@@ -86,10 +93,13 @@ class InlineSut:
     def issue(self, ids: list[int], indices: list[int]) -> None:
         """LoadGen's callback: run one query, in as many batches as it needs."""
         runner, row_of, step = self._runner, self._row_of, self._runner.max_batch
-        for start in range(0, len(ids), step):
-            runner.submit(0, [row_of[i] for i in indices[start : start + step]])
-            self._responder.complete(ids[start : start + step], runner.wait(0))
-            self.batches += 1
+        try:
+            for start in range(0, len(ids), step):
+                runner.submit(0, [row_of[i] for i in indices[start : start + step]])
+                self._responder.complete(ids[start : start + step], runner.wait(0))
+                self.batches += 1
+        except BaseException as error:  # LoadGen's C++ calls this; an exception would only crash the process
+            self._failed(error)
         self.completed += len(ids)
 
     def start(self) -> None:
@@ -234,5 +244,5 @@ def sut_for(
 ) -> InlineSut | BatchingSut:
     """Return the SUT that suits a scenario."""
     if scenario in ("SingleStream", "MultiStream"):
-        return InlineSut(runner, encode, row_of)
+        return InlineSut(runner, encode, row_of, failed)
     return BatchingSut(runner, encode, row_of, timeout_s, failed)

@@ -72,9 +72,8 @@ def plan(config: RunConfig, scenario: str, *, gpus: Sequence[int] | None = None)
         jetson.require_board()
         made += steps.unlimited_board() if power == "MaxN" else steps.board(values)
     elif not board and (power == "MaxN" or "power_limit" in values):
-        devices = settings.devices if config.implementation == "nvidia-original" else None
         where = config.origins[scenario]["power_limit"][-1].where if "power_limit" in values else ""
-        for found in _chosen(config.device, gpus if gpus is not None else _numbers(devices)):
+        for found in _chosen(config.device, gpus if gpus is not None else _numbers(settings.devices)):
             made.append(steps.limit(found, values.get("power_limit"), where, required=power != "MaxN"))
             if power == "MaxN":
                 made.append(steps.free_clocks(found))

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,25 @@ class DetailLog:
     def duration_s(self) -> float | None:
         """Seconds from the first query to the last completion (to a millisecond), or None if not logged."""
         begin, end = self.get("power_begin"), self.get("power_end")
-        if begin is None or end is None:
-            return None
-        form = "%m-%d-%Y %H:%M:%S.%f"
-        return (datetime.strptime(end, form) - datetime.strptime(begin, form)).total_seconds()
+        return None if begin is None or end is None else (_moment(end) - _moment(begin)).total_seconds()
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """When the first query was issued and the last completed, seconds since the epoch (to a millisecond).
+
+        An accuracy run, and a submission run, has several parts; these are the ends of all of them together.
+
+        Raises:
+            LogError: LoadGen did not log them.
+        """
+        self.require("power_begin")
+        self.require("power_end")
+        return _moment(self.all("power_begin")[0]).timestamp(), _moment(self.all("power_end")[-1]).timestamp()
+
+
+def _moment(text: str) -> datetime:
+    """Read a time that LoadGen logged for a power meter; it is in UTC, whatever the machine's time zone."""
+    return datetime.strptime(text, "%m-%d-%Y %H:%M:%S.%f").replace(tzinfo=timezone.utc)
 
 
 def read_detail(folder_or_file: Path) -> DetailLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ LIMIT = "#B3261E"
 _GREY = "#6b6b6b"
 _BRAND = "#8a4b00"
 _SIZE = (8.0, 4.2)
+_PANEL = 1.2  # height of a further panel
 _BRAND_WIDTH = 110  # characters of the small print that fit beside each other
 
 
@@ -31,20 +33,36 @@ def new_figure(title: str, x_label: str, y_label: str, brand: str) -> tuple[Figu
         y_label: Label of the vertical axis.
         brand: What a reader must know about the run, e.g. "synthetic weights"; stands below the plot.
     """
-    figure = Figure(figsize=_SIZE, dpi=110, layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=10)
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#b0b0b0")
-    axes.grid(True, color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
+    figure, (axes,) = new_panels(title, x_label, [y_label], brand)
+    return figure, axes
+
+
+def new_panels(title: str, x_label: str, y_labels: Sequence[str], brand: str) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure of panels, one above the other, that share the horizontal axis.
+
+    Args:
+        title: Heading above the first.
+        x_label: Label of the horizontal axis.
+        y_labels: Label of each panel's vertical axis.
+        brand: As of `new_figure`.
+    """
+    width, height = _SIZE
+    size = (width, height + _PANEL * (len(y_labels) - 1))
+    figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor="white")
+    panels = list(figure.subplots(len(y_labels), 1, sharex=True, squeeze=False)[:, 0])
+    panels[0].set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=10)
+    panels[-1].set_xlabel(x_label, color=INK)
+    for axes, label in zip(panels, y_labels, strict=True):
+        axes.set_ylabel(label, color=INK)
+        axes.tick_params(colors=INK, labelsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#b0b0b0")
+        axes.grid(True, color="#e6e6e6", linewidth=0.8)
+        axes.set_axisbelow(True)
     if brand:
         small_print = textwrap.fill(brand, _BRAND_WIDTH)
         figure.supxlabel(small_print, x=0.01, ha="left", fontsize=8.5, style="italic", color=_BRAND)
-    return figure, axes
+    return figure, panels
 
 
 def subtitle(axes: Axes, text: str) -> None:

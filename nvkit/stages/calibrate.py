@@ -14,7 +14,7 @@ from nvkit.config import RunConfig
 from nvkit.engine import backend
 from nvkit.engine.base import Network
 from nvkit.runs import RunFolder, StageResult
-from nvkit.stages.engines import agreement, build_engine, run_samples
+from nvkit.stages.engines import QUANTISED, agreement, build_engine, on_cpu, run_samples
 from nvkit.stages.preprocess import PreprocessResult, preprocess
 from nvkit.stages.setup import SetupResult, setup
 from nvkit.store import Artefact, file_digest, write_json
@@ -55,7 +55,15 @@ class CalibrateResult(StageResult):
     def network(self, before: SetupResult) -> Network:
         """Return what engines are built from."""
         ranges = self.ranges[self.method] if self.ranges else None
-        return Network(before.model.path, ranges, self.quantized, before.model.output.name)
+        model = before.model
+        return Network(
+            model.path,
+            ranges,
+            self.quantized,
+            model.output.name,
+            background=model.background,
+            input_scale=model.inputs[0].scale,
+        )
 
     def tables(self) -> list[Any]:
         """Return what was quantised and what it costs."""
@@ -96,7 +104,7 @@ def calibrate(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> Cali
     scheme = backend(settings.backend).scheme
 
     def work() -> CalibrateResult:
-        if settings.precision != "int8":
+        if settings.precision not in QUANTISED:
             return CalibrateResult(why_not=f"The {settings.precision} engine needs no ranges.", notes=before.notes)
         if scheme is None:
             return CalibrateResult(why_not=f"Backend {settings.backend} computes nothing.", notes=before.notes)
@@ -168,9 +176,10 @@ def _compared(
     network = result.network(first)
     responses: dict[str, Array] = {}
     for precision in ("fp32", "int8"):
-        wanted = settings.model_copy(update={"backend": "onnxruntime", "precision": precision, "batch_size": 8})
+        wanted = on_cpu(settings, precision)
         engine = build_engine(run.store, network, wanted)
-        responses[precision] = bench.encode(run_samples(engine, wanted, before.samples, count, f"{precision} accuracy"))
+        found = run_samples(engine, wanted, before.samples, count, f"{precision} accuracy", network.input_scale)
+        responses[precision] = bench.encode(found)
     scores = {
         precision: bench.score({i: rows[i].tobytes() for i in range(count)}, data).line
         for precision, rows in responses.items()

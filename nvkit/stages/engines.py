@@ -17,7 +17,9 @@ from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, write_json
 
 _REPORT = "build.json"
-_QUANTISED = ("int8", "fp8")
+_CACHE = "timing_cache"
+#: Precisions that need activation ranges.
+QUANTISED = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,21 @@ def build_engine(store: Store, network: Network, settings: Any) -> Engine:
         EngineBuildError, ModelError: it cannot be built.
     """
     chosen = backend(settings.backend)
-    if settings.precision not in _QUANTISED:  # a float engine does not depend on ranges, and is the same without them
+    if settings.precision not in QUANTISED:  # a float engine does not depend on ranges, and is the same without them
         network = replace(network, ranges=None, quantized=None)
     files = {"model": network.model, "ranges": network.ranges, "quantized": network.quantized}
     key = {
         "network": {name: file_digest(path) for name, path in files.items() if path},
         "output": network.output,
+        "background": network.background,
+        "input scale": network.input_scale,
         "backend": chosen.name,
         **chosen.identity(settings),
     }
 
     def make(folder: Path) -> None:
         started = time.perf_counter()
-        report = chosen.build(network, settings, folder)
+        report = chosen.build(network, settings, folder, store.root / _CACHE)
         write_json(folder / _REPORT, {"seconds": time.perf_counter() - started, "report": asdict(report)})
 
     artefact = store.get_or_make("engines", key, make)
@@ -82,17 +86,45 @@ def build_engine(store: Store, network: Network, settings: Any) -> Engine:
     )
 
 
-def run_samples(engine: Engine, settings: Any, samples: SampleSet, count: int, what: str) -> Array:
-    """Run the first `count` samples through an engine, outside LoadGen; return the outputs, axis 0 the samples."""
+def on_cpu(settings: Any, precision: str) -> Any:
+    """Return the settings with which ONNX Runtime runs the same network as a reference."""
+    return settings.model_copy(
+        update={"backend": "onnxruntime", "precision": precision, "batch_size": 8, "input_dtype": "fp32"}
+    )
+
+
+def run_samples(
+    engine: Engine, settings: Any, samples: SampleSet, count: int, what: str, input_scale: float = 1.0
+) -> Array:
+    """Run samples through an engine, outside LoadGen.
+
+    Args:
+        engine: The engine.
+        settings: What it is loaded with; samples of integers are made floats where its input is fp32.
+        samples: Preprocessed samples, of which the first `count` are run.
+        count: How many.
+        what: Title of the progress bar.
+        input_scale: What one step of integer samples stands for.
+
+    Returns:
+        The outputs, axis 0 the samples.
+    """
     runner = backend(engine.backend).load(engine.path, settings)
     step = runner.max_batch
     parts = []
     try:
         for start in tqdm(range(0, count, step), desc=what, unit="batch"):
-            parts.append(infer(runner, samples.load(range(start, min(start + step, count)))))
+            inputs = samples.load(range(start, min(start + step, count)))
+            if settings.input_dtype == "fp32":
+                inputs = {name: _floats(array, input_scale) for name, array in inputs.items()}
+            parts.append(infer(runner, inputs))
     finally:
         runner.close()
     return np.concatenate(parts)
+
+
+def _floats(array: Array, scale: float) -> Array:
+    return array.astype(np.float32) * np.float32(scale) if array.dtype == np.int8 else array
 
 
 def agreement(expected: Array, found: Array) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nvkit.config import RunConfig, parameters_folder
 from nvkit.record.capture import capture
+from nvkit.results.gpu import gpu_figures, gpu_tables
 from nvkit.results.loadgen_log import read_detail
 from nvkit.results.published import FILE_NAME, Comparison, comparison_table, load, nearest
 from nvkit.results.raw_log import TRACE_FILE, read_trace
@@ -50,13 +51,13 @@ class ReportResult(StageResult):
         return invalid + missed
 
     def tables(self) -> list[Any]:
-        """Return results, accuracy, comparison, departures from the rules, and the check of the percentiles."""
+        """Return results, accuracy, comparison, what the GPUs did, and departures from the rules."""
         tables = [results_table(self.summaries)]
         if scores := [s for s in self.summaries if s.accuracy]:
             tables.append(self._accuracy(scores))
         if self.comparisons:
             tables.append(comparison_table(self.comparisons))
-        return [*tables, *departures_tables(self.summaries)]
+        return [*tables, *gpu_tables(self.tests), *departures_tables(self.summaries)]
 
     def checks(self) -> Table:
         """Return for each test how many of LoadGen's figures the raw latencies confirm, then those that differ."""
@@ -78,7 +79,7 @@ class ReportResult(StageResult):
         return Table(headings, rows, "LoadGen's latencies, percentiles and counts, from the raw data", notes)
 
     def figures(self) -> dict[str, Any]:
-        """Return the plots of all tests that have a trace."""
+        """Return the plots of all tests that have a trace, and of the GPUs."""
         return plots(self.folder, self.tests, " · ".join(self.notes))
 
     def _accuracy(self, scores: Sequence[TestSummary]) -> Table:
@@ -174,7 +175,7 @@ def comparisons(
             config.round,
             gpus[0].name if gpus else None,
             ours=metric,
-            accelerators=len(gpus),
+            accelerators=len(test.runner.get("gpus", ())) or len(gpus),
             framework=framework or config.scenarios[summary.scenario].backend,
             loadgen_version=summary.loadgen_version,
             notes=summary.notes,
@@ -185,7 +186,7 @@ def comparisons(
 
 
 def plots(folder: Path, tests: Sequence[TestResult], brand: str) -> dict[str, Any]:
-    """Return file name to Figure for the tests of a run folder; tests without a trace have none.
+    """Return file name to Figure for the tests of a run folder; tests without a trace have those of the GPUs only.
 
     Offline has one query, so its latencies only say when the samples were done: it gets progress and throughput.
     """
@@ -220,7 +221,7 @@ def plots(folder: Path, tests: Sequence[TestResult], brand: str) -> dict[str, An
             found[f"{scenario}-progress"] = draw.latency_over_time(raw, None, brand)
         name = f"{scenario}-throughput-over-time"
         found[name] = draw.throughput_over_time(raw, brand, f"{scenario}: throughput over time")
-    return found
+    return found | gpu_figures(folder, tests, brand)
 
 
 def _has_trace(logs: Path) -> bool:

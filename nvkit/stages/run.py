@@ -6,11 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from nvkit.benchmarks.base import Accuracy, benchmark
 from nvkit.config import RunConfig
+from nvkit.engine import backend
+from nvkit.errors import BackendUnavailableError
 from nvkit.harness import TestSpec, refuse_audit_config, run_test, set_aside
 from nvkit.harness.predict import Prediction
 from nvkit.power import applied, plan
+from nvkit.results.gpu import gpu_figures, gpu_tables
 from nvkit.results.raw_log import read_accuracy
 from nvkit.results.summary import TestSummary, departures_tables, results_table, summarise
 from nvkit.results.user_conf import user_conf
@@ -20,6 +25,7 @@ from nvkit.stages.preprocess import PreprocessResult, preprocess
 from nvkit.stages.setup import SetupResult, setup
 from nvkit.store import write_json, write_text
 from nvkit.tables import Table
+from nvkit.telemetry import Telemetry, judge, read
 from nvkit.tuning.plan import planned_test, show_plan
 from nvkit.tuning.targets import Target, target_for
 
@@ -47,6 +53,8 @@ class TestResult(StageResult):
         expectations: Setting to the expected rate or latency that LoadGen sized the test by.
         predicted: What the test was to take, said after the warm-up.
         logs: Their folder, relative to the run folder.
+        telemetry: What the GPUs did meanwhile; None without GPUs, or if nothing was recorded.
+        runner: What the runner says of itself: GPUs, options in use, sums of GPU time; empty without GPUs.
     """
 
     __test__ = False  # the name is the field's term, not a pytest class
@@ -55,6 +63,8 @@ class TestResult(StageResult):
     expectations: dict[str, Expectation]
     predicted: Prediction
     logs: str
+    telemetry: Telemetry | None = None
+    runner: dict[str, Any] = Field(default_factory=dict)
 
 
 class RunResult(StageResult):
@@ -69,9 +79,14 @@ class RunResult(StageResult):
     target: float
 
     def tables(self) -> list[Any]:
-        """Return the results, what each test was sized by, and what departs from the round's rules."""
+        """Return the results, what the GPUs did, what the tests were sized by, and departures from the rules."""
         summaries = [test.summary for test in self.tests]
-        return [results_table(summaries), self._expected(), *departures_tables(summaries)]
+        gpus = gpu_tables(self.tests)
+        return [results_table(summaries), *gpus, self._expected(), *departures_tables(summaries)]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the GPUs did over each performance test, and where their time went; empty without GPUs."""
+        return gpu_figures(self.folder, self.tests, " · ".join(self.notes))
 
     def _expected(self) -> Table:
         rows: list[list[Any]] = []
@@ -89,10 +104,14 @@ def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> RunResult:
     """Run the tests that are not finished yet (all with `fresh`).
 
     Raises:
+        BackendUnavailableError: the engines are for another machine.
         ConfigError: an audit.config lies in the working directory, or a GPU is not in the power mode's state.
         HarnessError: a test failed or was killed; tests finished before are kept.
     """
     refuse_audit_config(Path.cwd())
+    for name, settings in config.scenarios.items():
+        if reason := backend(settings.backend).cannot_run(settings):
+            raise BackendUnavailableError(f"{name} cannot run on this machine.", reason)
     first, samples, engines = setup(config, run), preprocess(config, run), build(config, run)
     modes = _TESTS.get(config.mode, (config.mode,))
     wanted = [(scenario, mode) for scenario in config.scenarios for mode in modes]
@@ -166,7 +185,9 @@ def _one_test(
             },
             predicted=Prediction(**child["predicted"]),
             logs=logs,
-            notes=engines.notes,
+            telemetry=judge(read(folder), child["begin"], child["end"], child["completed"]),
+            runner=child["runner"],
+            notes=(*engines.notes, *power.notes),
         )
 
     result = run.stage(TestResult, *_identity(engines, scenario, mode), work, fresh=fresh)

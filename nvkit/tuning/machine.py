@@ -12,6 +12,7 @@ from nvkit.system import describe, usable_cores
 _NO_MATTER = frozenset(
     {
         # which samples and which network: their digests stand for them
+        *("telemetry_hz", "apply_power"),
         *("data_dir", "model_path", "download_model", "data_seed", "generated_images", "allow_bad_images"),
         *("generated_calibration_images", "generated_fit_images", "synthetic_width"),
         *("calibration_method", "calibration_percentile", "calibration_samples", "calibration_cache"),

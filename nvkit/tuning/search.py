@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 _STEP = 1.5
 _LEAST = 1.0
+_HOPELESS = 1 / 50  # of the rate that short tests bear: what then fails has another reason
 
 
 class RateSearch:
@@ -87,8 +88,8 @@ class RateSearch:
 def confirm(rate: float, tolerance: float, valid: Callable[[float], bool]) -> float | None:
     """Return the highest rate found, at most `rate`, that is valid in tests of full length; None if none is.
 
-    The steps down double, so that a rate that a long test does not bear costs few of them; what a wide step passed
-    over is then halved.
+    The steps down double until they halve the rate, so that a rate that a long test does not bear costs few of them;
+    what a wide step passed over is then halved.
 
     Args:
         rate: Where to begin, queries/s.
@@ -97,8 +98,8 @@ def confirm(rate: float, tolerance: float, valid: Callable[[float], bool]) -> fl
     """
     share, failed = 1.0, 1.0
     while not valid(rate * share):
-        share, failed = 2 * share - 1.0 - tolerance, share
-        if share <= 0:
+        share, failed = max(2 * share - 1.0 - tolerance, share / 2), share
+        if share < _HOPELESS:
             return None
     while failed - share > 2.01 * tolerance:
         middle = (failed + share) / 2

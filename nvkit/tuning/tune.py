@@ -72,9 +72,10 @@ def tune(
         raise ConfigError("nvkit tune measures with nvkit's own harness.", "Leave out --implementation.")
     if not 0 < tolerance < 1:
         raise ConfigError(f"The tolerance {tolerance} is not between 0 and 1.", "Give e.g. 0.02 for 2 %.")
+    chosen = _chosen(config, scenario)
     samples, engines = preprocess(config, run), build(config, run)
     started, found, known = datetime.now(timezone.utc), [], []
-    for name in _chosen(config, scenario):
+    for name in chosen:
         engine = engines.engines[name]
         key = target_key(config, name, engine.digest, samples.samples.digest)
         bench = Bench(config, run, name, engine.path, samples.samples, key, engines.notes)
@@ -110,6 +111,8 @@ def _chosen(config: RunConfig, scenario: str) -> list[str]:
     for name in wanted:
         if name not in config.scenarios:
             raise ConfigError(f"The configuration has no scenario '{name}'.", nearest(name, [*config.scenarios, "all"]))
+    if not wanted:
+        raise ConfigError("No scenario was given.", f"Choose among {', '.join(config.scenarios)} or all.")
     return [name for name in config.scenarios if name in wanted]
 
 
@@ -193,7 +196,8 @@ def _require_hope(bench: Bench, probes: list[Probe]) -> None:
 
 
 def _nothing_valid(bench: Bench, probes: list[Probe]) -> InvalidResultError:
-    slowest = min(probes, key=lambda probe: probe.target)
+    failed = [probe for probe in probes if not probe.valid]
+    slowest = min(failed, key=lambda probe: probe.target)
     return InvalidResultError(
         f"No Server rate is valid ({limit_text(bench.settings)}): even {slowest.target:.4g} queries/s was not. "
         f"{' '.join(slowest.reasons)}",

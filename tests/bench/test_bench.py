@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from nvkit.bench import PARTS, bench
-from nvkit.errors import ConfigError, InputError
+from nvkit.errors import BackendUnavailableError, ConfigError, InputError
 from nvkit.tables import Table
 
 
@@ -37,8 +37,16 @@ def test_parts_are_measured_in_turn_and_the_reference_only_when_given(
         return SimpleNamespace(measure=measure)
 
     monkeypatch.setattr("nvkit.bench.import_module", part)
-    assert [table.rows[0][0] for table in bench(None, "", 2)] == [name for name in PARTS if name != "reference"]
-    assert [table.rows[0][0] for table in bench(tmp_path, "", 1)] == list(PARTS)
+    usual = [name for name in PARTS if name not in ("reference", "gpu")]
+    assert [table.rows[0][0] for table in bench(None, "", 2)] == usual
+    assert [table.rows[0][0] for table in bench(tmp_path, "", 1)] == [*usual, "reference"]
     assert [table.rows[0][0] for table in bench(tmp_path, "preprocess, offline", 1)] == ["preprocess", "offline"]
     assert calls[0] == ("offline", 2, ())
     assert ("reference", 1, (tmp_path,)) in calls
+
+
+def test_part_gpu_refuses_a_profile_without_one_and_other_parts_refuse_its_settings() -> None:
+    with pytest.raises(BackendUnavailableError, match="Profile cpu runs on onnxruntime"):
+        next(bench(None, "gpu", 1, "cpu"))
+    with pytest.raises(ConfigError, match="Settings belong to part gpu"):
+        next(bench(None, "offline", 1, overrides={"batch_size": 4}))

@@ -209,7 +209,7 @@ def test_maxq_lowers_power_and_targets() -> None:
     full, least = (resolve("h100_sxm", "resnet50", "Server", power=mode) for mode in ("MaxP", "MaxQ"))
     assert (full.shared.power_limit, least.shared.power_limit) == (None, 300)
     assert (full.shared.server_target_qps or 0) > (least.shared.server_target_qps or 0) == 50_000
-    assert least.origins["Server"]["power_limit"][-1].layer == "NVIDIA v4.1 H100_SXM_80GBx1 (MaxQ x8) MaxQ"
+    assert least.origins["Server"]["power_limit"][-1].layer == "NVIDIA v4.1 H100_SXM_80GBx8 MaxQ"
     orin = resolve("orin", "resnet50", "Offline", round="v3.0", power="MaxQ").shared
     assert (orin.soc_gpu_freq, orin.soc_cpu_freq, orin.orin_num_cores) == (624_750_000, 576_000, 4)
     for profile in profiles():

@@ -1,12 +1,30 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from nvkit.config import Settings, parameters_folder, resolve
+import nvkit
+from nvkit.config import ProfileFile, Settings, names, parameters_folder, resolve
+from nvkit.config.settings import field, instead, not_applicable
 from nvkit.errors import ConfigError
+
+
+def test_engines_are_built_for_the_device_of_the_profile() -> None:
+    config = resolve("l4", "resnet50", "Offline", round="v3.0")
+    assert config.scenarios["Offline"].compute_capability == "8.9"
+    (origin,) = config.origins["Offline"]["compute_capability"]
+    assert (origin.layer, origin.where) == ("device", "parameters/gpus/l4.yaml:11")
+    other = {"compute_capability": "9.0"}
+    config = resolve("l4", "resnet50", "Offline", round="v3.0", overrides=other)
+    assert config.scenarios["Offline"].compute_capability == "9.0"
+    config = resolve("l4", "resnet50", "Offline", overrides={"backend": "onnxruntime"})
+    assert "compute_capability" not in config.unused["Offline"]
+    assert resolve("cpu", "resnet50", "Offline").scenarios["Offline"].compute_capability is None
+    with pytest.raises(ConfigError, match="compute_capability = 'sm89'"):
+        resolve("l4", overrides={"compute_capability": "sm89"})
 
 
 def test_an_l4_resolves_per_scenario() -> None:
@@ -55,6 +73,63 @@ def test_gpu_values_of_a_profile_are_named_as_unused_on_another_backend() -> Non
     assert "gpu_copy_streams is set by the files but not used" in str(config.table("Offline"))
 
 
+def test_values_of_nvidias_harness_that_nvkits_does_without_are_listed_with_the_reason() -> None:
+    config = resolve("l4", "resnet50", "Server", round="v3.0")
+    unused = config.unused["Server"]
+    assert unused["use_deque_limit"] == (
+        "only NVIDIA's own code reads it; nvkit takes at most one batch from the queue at a time anyway"
+    )
+    assert "thread of its own" in unused["use_cuda_thread_per_device"]
+    assert "use_deque_limit is set by the files but not used: only" in str(config.table("Server"))
+    theirs = resolve("l4", "resnet50", "Server", round="v3.0", implementation="nvidia-original")
+    assert "use_deque_limit" not in theirs.unused["Server"]
+    assert theirs.scenarios["Server"].use_deque_limit
+
+
+def test_every_gpu_knob_is_read_or_says_what_nvkit_does_instead() -> None:
+    """A setting of resnet50 on a GPU that no module of nvkit's own harness names is refused with a reason."""
+    package = Path(nvkit.__file__).parent
+    own = [p for part in ("engine", "harness", "stages", "power", "results") for p in (package / part).rglob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(p.read_text(encoding="utf-8") for p in own)))
+    read = instead_of = 0
+    for key in Settings.model_fields:
+        reasons = [not_applicable(key, "tensorrt", "resnet50", s, "nvkit") for s in ("Offline", "Server")]
+        if None in reasons and field(key).json_schema_extra["backends"]:  # type: ignore[index, call-overload]
+            assert key in words, f"{key} is accepted, and nothing reads it"
+            read += 1
+        elif instead(key):
+            assert any(instead(key) in str(reason) for reason in reasons)
+            instead_of += 1
+    assert read > 15
+    assert instead_of > 15
+
+
+def test_a_setting_without_effect_beside_others_is_refused() -> None:
+    config = resolve("orin", "resnet50", "Offline", round="v3.0")
+    assert config.shared.dla_core is None
+    assert "without dla_core" in config.unused["Offline"]["dla_batch_size"]
+    on_dla = {"dla_core": 0, "dla_batch_size": 8}
+    config = resolve("orin", "resnet50", "Offline", round="v3.0", overrides=on_dla)
+    assert "dla_batch_size" not in config.unused["Offline"]
+    assert config.shared.dla_batch_size == 8
+    theirs = resolve("orin", "resnet50", "Offline", round="v3.0", implementation="nvidia-original")
+    assert not {"dla_batch_size", "dla_copy_streams"} & set(theirs.unused["Offline"])
+    with pytest.raises(
+        ConfigError, match=r"gpu_inference_streams has no effect here: run_infer_on_copy_streams is true"
+    ):
+        resolve("l4", "resnet50", "Offline", overrides={"run_infer_on_copy_streams": True, "gpu_inference_streams": 2})
+
+
+def test_server_coalesces_queries_on_every_gpu_as_nvidias_harnesses_do() -> None:
+    for profile in names(ProfileFile):
+        settings = resolve(profile, "resnet50", "Server", round="v3.0").shared
+        assert settings.server_coalesce_queries is (settings.backend != "onnxruntime"), profile
+    layers = {o.layer for o in resolve("l4", "resnet50", "Server").origins["Server"]["server_coalesce_queries"]}
+    assert "profile, scenario" in layers
+    off = resolve("l4", "resnet50", "Server", overrides={"server_coalesce_queries": False})
+    assert not off.shared.server_coalesce_queries
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -69,6 +144,10 @@ def test_gpu_values_of_a_profile_are_named_as_unused_on_another_backend() -> Non
         ({"overrides": {"batch_size": "many"}}, "batch_size = 'many'"),
         ({"overrides": {"batch_size": 0}}, "greater than or equal to 1"),
         ({"overrides": {"use_graphs": True}}, "has no effect here"),
+        ({"profile": "l4", "overrides": {"use_deque_limit": True}}, "takes at most one batch from the queue"),
+        ({"profile": "l4", "overrides": {"eviction_last": 0.2}}, "leaves the L2 cache to CUDA"),
+        ({"profile": "l4", "overrides": {"server_num_issue_query_threads": 2}}, "RegisterIssueQueryThread"),
+        ({"profile": "orin", "overrides": {"dla_batch_size": 4}}, "without dla_core the engine is built for the GPU"),
         ({"scenario": "Offline", "overrides": {"server_target_qps": 5}}, "has no effect here"),
     ],
 )

@@ -133,11 +133,20 @@ def test_an_output_without_a_row_for_each_sample_is_an_error(reports: Reports) -
 
 def test_inline_runs_a_query_in_the_calling_thread(reports: Reports) -> None:
     runner = Runner(max_batch=3)
-    sut = InlineSut(runner, encode, ROW_OF)
+    errors: list[BaseException] = []
+    sut = InlineSut(runner, encode, ROW_OF, errors.append)
     sut.issue([1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1])
     assert [rows for _, rows in runner.submitted] == [[108, 107, 106], [105, 104, 103], [102, 101]]
     assert reports.answers == {sample: 2 * (109 - sample) for sample in range(1, 9)}
     assert (sut.completed, sut.batches) == (8, 3)
+    assert errors == []
+
+
+def test_inline_tells_of_an_error_and_does_not_raise_into_loadgen(reports: Reports) -> None:
+    errors: list[BaseException] = []
+    sut = InlineSut(Runner(max_batch=3), encode, ROW_OF, errors.append)
+    sut.issue([1], [10**6])
+    assert [type(error) for error in errors] == [IndexError]
 
 
 def test_batches_are_full_while_samples_wait(reports: Reports, batching: Callable[..., BatchingSut]) -> None:

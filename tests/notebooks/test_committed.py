@@ -12,12 +12,14 @@ import pytest
 from nvkit.notebooks import STAGES, notebooks_folder
 
 PARAMETERS = {
-    "profile": "cpu",
+    "profile": "auto",
     "benchmark": "resnet50",
     "scenario": "all",
     "mode": "both",
     "round": "v4.1",
     "quick": False,
+    "implementation": "nvkit",
+    "power": "MaxP",
     "data_dir": "",
     "model_path": "",
     "overrides": {},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,25 @@ def test_an_accuracy_log_has_no_result(loadgen_test) -> None:
     with pytest.raises(LogError, match="result_samples_per_second"):
         detail.require("result_samples_per_second")
     assert read_summary(loadgen_test("accuracy")) == {}
+
+
+def test_the_span_is_in_utc_and_over_all_parts(loadgen_test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        folder = loadgen_test("accuracy")
+        detail = read_detail(folder)
+        begin, end = detail.span
+        assert (folder / DETAIL_FILE).stat().st_mtime == pytest.approx(end, abs=5)
+        parts = detail.all("power_begin")
+        assert len(parts) == 10  # sets of ten of a hundred samples
+        assert end - begin > detail.duration_s > 0  # the last part's
+        performance = read_detail(loadgen_test("Server"))
+        begin, end = performance.span
+        assert end - begin == pytest.approx(performance.duration_s)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_published_logs_of_three_loadgen_versions(published_logs: Path) -> None:

@@ -52,6 +52,15 @@ def test_results_carry_their_brands(small_run: RunFolder) -> None:
     assert "departs from the round" in text
 
 
+def test_a_run_without_gpus_says_nothing_of_them(small_run: RunFolder) -> None:
+    result = stages.run(small_run.config, _read_only(small_run))
+    titles = [table.title for table in (*result.tables(), *stages.report(small_run.config, small_run).tables())]
+    assert not [title for title in titles if "GPU" in title]
+    assert result.figures() == {}
+    assert {(test.telemetry, *test.runner) for test in result.tests} == {(None,)}
+    assert not list(small_run.path.glob("loadgen/*/*/telemetry.jsonl"))
+
+
 def test_accuracy_does_not_depend_on_the_scenario(small_run: RunFolder) -> None:
     report = stages.report(small_run.config, _read_only(small_run))
     scores = [

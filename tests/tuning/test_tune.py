@@ -153,6 +153,7 @@ def test_memory_bounds_the_rate(null_run: Make, monkeypatch: pytest.MonkeyPatch)
     ("arguments", "error"),
     [
         ({"scenario": "Sever"}, r"no scenario 'Sever'\. Did you mean 'Server'"),
+        ({"scenario": " ,"}, "No scenario was given"),
         ({"tolerance": 0.0}, "tolerance 0.0 is not between 0 and 1"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from nvkit.benchmarks.base import Model, TensorSpec
 from nvkit.benchmarks.resnet50.adapt import adapt
-from nvkit.benchmarks.resnet50.tensors import INPUT, SAMPLE_SHAPE
+from nvkit.benchmarks.resnet50.tensors import CLASSES, INPUT, SAMPLE_SHAPE
 from nvkit.errors import ChecksumError, ModelError, SetupError, is_disk_full
 from nvkit.store import Store, file_digest
 
@@ -74,6 +74,7 @@ def reference_model(settings: Any, store: Store) -> Model:
         inputs=(TensorSpec(INPUT, "float32", SAMPLE_SHAPE),),
         output=TensorSpec(adapted.output, "int64", ()),
         notes=tuple(notes),
+        background=1 if adapted.classes == CLASSES else 0,
     )
 
 

@@ -65,6 +65,7 @@ def synthetic_model(settings: Any, store: Store) -> Model:
         inputs=(TensorSpec(INPUT, "float32", SAMPLE_SHAPE),),
         output=TensorSpec(CLASS_OUTPUT, "int64", ()),
         notes=("synthetic weights: speed is that of the architecture, accuracy says nothing about ImageNet",),
+        background=1,
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvkit.config import SCENARIOS, parameters_folder
+from nvkit.config import SCENARIOS, Settings, parameters_folder
+from nvkit.config.settings import instead
 from nvkit.errors import ConfigError
 from nvkit.interop.cm.data import (
     EDITIONS,
@@ -217,10 +218,12 @@ def _said(variation: Variation, found: Translation) -> Iterator[str]:
     if in_profile := [f"`{became}`" for became, note in rows if note.endswith("has it")]:
         yield f"{', '.join(in_profile)} in profile `{found.names['profile']}`"
     yield from (f"`{became}`" for became, _ in rows if became.startswith("--"))
-    decided = [d.name for d in found.decisions if not set(d.when.get("env", ())).isdisjoint(variation.env)]
+    decided = [d for d in found.decisions if not set(d.when.get("env", ())).isdisjoint(variation.env)]
     for became, note in rows:
         if decided and (became == LEFT_OUT or rows == [(NOTHING, note)]):
-            yield f"{became} ({note}), see the decision on {decided[0]}"
+            setting = note.partition(" ")[0]
+            own = (d for d in decided if setting in {places()[variable].name for variable in d.when["env"]})
+            yield f"{became} ({note}), see the decision on {next(own, decided[0]).name}"
 
 
 def _place_text(place: Place) -> str:
@@ -230,7 +233,9 @@ def _place_text(place: Place) -> str:
     flagged = [f"--{name.replace('_', '-')}" if place.kind in ("setting", "option") else name for name in names]
     shown = ", ".join(f"`{name}`" for name in dict.fromkeys(flagged))
     value = f" `{place.value}`" if place.value else ""
-    return f"{_KIND_WORDS[place.kind]} {shown}{value}" + (f": {place.why}" if place.why else "")
+    does = dict.fromkeys(filter(None, (instead(name) for name in names if name in Settings.model_fields)))
+    why = place.why or "; ".join(f"of NVIDIA's own code; {text}" for text in does)
+    return f"{_KIND_WORDS[place.kind]} {shown}{value}" + (f": {why}" if why else "")
 
 
 def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

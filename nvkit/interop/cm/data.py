@@ -244,7 +244,7 @@ def _with(variations: Mapping[str, Variation], added: Mapping[str, Any]) -> Iter
     for name, variation in variations.items():
         more = _variation(name, added.get(name, {}))
         yield name, Variation(**{**variation.__dict__, "defaults": {**variation.defaults, **more.defaults}})
-    for name in added.keys() - variations.keys():
+    for name in [key for key in added if key not in variations]:
         yield name, _variation(name, added[name])
 
 

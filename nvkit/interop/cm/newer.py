@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nvkit.interop.cm.data import expanded, raw
+from nvkit.interop.cm.data import raw
 from nvkit.interop.cm.parse import Parsed
 
 
@@ -26,7 +26,7 @@ class Newer:
 def in_older_words(parsed: Parsed) -> Newer:
     """Replace MLC_ variables, aliases and version tags."""
     newer = raw("variations")["newer"]
-    result = Newer(replace(parsed, tags=[], env={}, const={}))
+    result = Newer(replace(parsed, tags=[], flags=dict(parsed.flags), env={}, const={}))
     for tag in parsed.tags:
         name = tag.removeprefix("_")
         if not tag.startswith("_"):
@@ -36,10 +36,9 @@ def in_older_words(parsed: Parsed) -> Newer:
         elif name in newer["rounds"]:
             result.round = name
             result.notes[tag] = (f"--round {name}", "a version of the script's successor")
-        elif name in newer["env"]:
-            for key, value in newer["env"][name].items():
-                result.parsed.const[expanded(key)] = value
-                result.notes[tag] = ("a variable", f"{expanded(key)}={value}, as in the script's successor")
+        elif name in newer["flags"]:
+            result.parsed.flags.setdefault(newer["flags"][name], "yes")
+            result.notes[tag] = (f"--{newer['flags'][name]} of the script", "a variation of the script's successor")
         elif name in newer["nothing"]:
             result.notes[tag] = ("nothing", newer["nothing"][name])
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nvkit.config import Settings, resolve
-from nvkit.config.settings import not_applicable
+from nvkit.config.settings import no_effect
 from nvkit.errors import ConfigError
 from nvkit.interop.cm.data import places, raw
 from nvkit.interop.cm.parse import Parsed
@@ -54,14 +54,14 @@ def settings_of(selection: Selection, parsed: Parsed, target: Target, implementa
         given["download_model"] = Value("download_model", True, "run mode", "_download_model")
     typed = _typed(given)
     baseline = _baseline(target, implementation)
-    backend = baseline.backend if baseline else "tensorrt"
     result = {}
+    final = (baseline or Settings(backend="tensorrt")).model_copy(update={key: getattr(typed, key) for key in given})
     for key, entry in given.items():
-        final = getattr(typed, key)
-        fate = not_applicable(key, backend, target.benchmark, target.scenario, implementation)
+        wanted = getattr(typed, key)
+        fate = no_effect(key, final, target.benchmark, target.scenario, implementation)
         if not fate:
-            fate = "same" if baseline and getattr(baseline, key) == final else "kept"
-        result[key] = Value(key, final, entry.variable, entry.who, fate)
+            fate = "same" if baseline and getattr(baseline, key) == wanted else "kept"
+        result[key] = Value(key, wanted, entry.variable, entry.who, fate)
     return result
 
 

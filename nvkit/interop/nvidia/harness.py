@@ -15,10 +15,10 @@ from nvkit.harness import set_aside
 from nvkit.harness.predict import predict
 from nvkit.harness.settings import EXPECTATIONS
 from nvkit.interop.nvidia.accuracy import read_score
-from nvkit.interop.nvidia.checkout import Checkout
-from nvkit.interop.nvidia.commands import Command, commands
+from nvkit.interop.nvidia.commands import Command
 from nvkit.interop.nvidia.execute import execute
 from nvkit.interop.nvidia.logs import collect, state
+from nvkit.power import applied, plan
 from nvkit.results.loadgen_log import DetailLog, read_detail
 from nvkit.results.summary import TestSummary, summarise
 from nvkit.runs import RunFolder
@@ -30,24 +30,14 @@ _METADATA = "metadata.json"
 
 
 def run_test(
-    config: RunConfig,
-    run: RunFolder,
-    checkout: Checkout,
-    scenario: str,
-    mode: str,
-    key: str,
-    notes: tuple[str, ...],
-    *,
-    fresh: bool,
+    config: RunConfig, run: RunFolder, command: Command, key: str, notes: tuple[str, ...], *, fresh: bool
 ) -> TestResult:
     """Run one test, unless it is finished.
 
     Args:
         config: The configuration.
         run: The run folder.
-        checkout: NVIDIA's code.
-        scenario: LoadGen's name of the scenario.
-        mode: "performance", "accuracy" or "submission".
+        command: Of the test.
         key: Of the build stage.
         notes: What a reader must know.
         fresh: Run it again even if it is finished.
@@ -55,12 +45,17 @@ def run_test(
     Raises:
         HarnessError: the test failed, was killed, left no logs of its own, or was not scored.
     """
-    logs = f"loadgen/{scenario}/{mode}"
+    assert command.scenario is not None
+    assert command.mode is not None
+    scenario, mode, logs = command.scenario, command.mode, logs_of(command)
     folder = run.path / logs
 
     def work() -> TestResult:
-        command = _command(config, checkout, scenario, mode)
-        run_command(command, folder, config.rules.metric)
+        allowed = config.scenarios[scenario].apply_power
+        with applied(plan(config, scenario), apply=allowed, outputs=run.store.root.parent) as power:
+            run_command(command, folder, config.rules.metric)
+        if power.plan.steps:
+            write_json(folder / "power.json", power.to_json())
         detail = read_detail(folder)
         values = _expectation(config, scenario, detail)
         settings = config.scenarios[scenario].model_copy(update={name: e.value for name, e in values.items()})
@@ -69,13 +64,18 @@ def run_test(
             expectations=values,
             predicted=predict(settings, scenario, mode, _samples(detail)),
             logs=logs,
-            notes=notes,
+            notes=(*notes, *power.notes),
         )
 
     identity = {"build": key, "scenario": scenario, "mode": mode}
     result = run.stage(TestResult, f"run-{scenario}-{mode}", identity, work, fresh=fresh)
     print(result.headline(), flush=True)
     return result
+
+
+def logs_of(command: Command) -> str:
+    """Return where the logs of a test go, relative to the run folder."""
+    return f"loadgen/{command.scenario}/{command.mode}"
 
 
 def run_command(command: Command, folder: Path, metric: str) -> float:
@@ -135,12 +135,6 @@ def framework(folder: Path) -> str:
         return ""
     version = said.get("tensorrt_version") if isinstance(said, dict) else None
     return f"TensorRT {version}" if version else ""
-
-
-def _command(config: RunConfig, checkout: Checkout, scenario: str, mode: str) -> Command:
-    wanted = (scenario, mode)
-    (command,) = (c for c in commands(config, "run_harness", checkout) if (c.scenario, c.mode) == wanted)
-    return command
 
 
 def _score(folder: Path, detail: DetailLog, metric: str) -> Accuracy | None:

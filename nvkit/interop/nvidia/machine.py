@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from nvkit.config import RunConfig
-from nvkit.errors import ConfigError, SetupError
+from nvkit.errors import ConfigError, ExecutionError, SetupError
 from nvkit.interop.nvidia.checkout import Checkout, open_checkout
 from nvkit.interop.nvidia.commands import Command
 from nvkit.interop.nvidia.execute import execute
@@ -22,6 +23,7 @@ _NOT_CODE = frozenset({".pyc", ".cache"})
 _OWN = frozenset({"custom", "custom_list"})
 _ASK = "scripts/get_system_id.py"
 """The release's own script (v2.1 to v4.1 at least); it prints a member of KnownSystem, or None."""
+_ANSWER = re.compile(r"^(KnownSystem\.\w+|None)\r?$", re.MULTILINE)
 _UNKNOWN = "None"
 
 
@@ -125,6 +127,12 @@ def _ask(config: RunConfig, checkout: Checkout, machine: System, console: Path) 
         return known_system(checkout, name, max(1, len(gpus)), pci_id) or _UNKNOWN
     line, container = f"python3 -m {_ASK.removesuffix('.py').replace('/', '.')}", config.shared.nvidia_command
     line = container.replace("{}", shlex.quote(line)) if container else line
-    execute(Command(line, checkout.root, {}, None, None, None, "asking NVIDIA's code what this machine is"), console)
-    lines = [line.strip() for line in console.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), _UNKNOWN)
+    question = Command(line, checkout.root, {}, None, None, None, "asking NVIDIA's code what this machine is")
+    start = console.stat().st_size if console.exists() else 0
+    execute(question, console)
+    with console.open("rb") as stream:
+        stream.seek(start)
+        answers = _ANSWER.findall(stream.read().decode("utf-8", errors="replace"))
+    if not answers:
+        raise ExecutionError(f"{_ASK} of NVIDIA's code did not say what this machine is.", f"See {console}.")
+    return str(answers[-1])

@@ -13,7 +13,7 @@ from nvkit.errors import EngineBuildError, ExecutionError
 from nvkit.interop.nvidia.checkout import Checkout
 from nvkit.interop.nvidia.commands import Command, commands
 from nvkit.interop.nvidia.execute import execute
-from nvkit.interop.nvidia.harness import framework, run_command, run_test, summary_of
+from nvkit.interop.nvidia.harness import framework, logs_of, run_command, run_test, summary_of
 from nvkit.interop.nvidia.logs import changed, state
 from nvkit.interop.nvidia.machine import cache_digest, checkout_of, code_digest, commit, identify
 from nvkit.interop.nvidia.options import left_out
@@ -29,7 +29,6 @@ from nvkit.interop.nvidia.results import (
 from nvkit.results.summary import TestSummary
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.report import ReportResult, report_on
-from nvkit.stages.run import _TESTS
 from nvkit.system import describe
 
 _CALIBRATED = ("retinanet",)
@@ -157,11 +156,9 @@ def run(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> NvidiaRunR
     before = build(config, run)
 
     def work() -> NvidiaRunResult:
-        checkout = checkout_of(config)
         tests = tuple(
-            run_test(config, run, checkout, scenario, mode, before.key, before.notes, fresh=fresh)
-            for scenario in config.scenarios
-            for mode in _TESTS.get(config.mode, (config.mode,))
+            run_test(config, run, command, before.key, before.notes, fresh=fresh)
+            for command in commands(config, "run_harness", checkout_of(config))
         )
         return NvidiaRunResult(
             tests=tests,
@@ -202,7 +199,7 @@ def on_request(config: RunConfig, run: RunFolder, run_mode: str, *, audit: str |
         summaries: list[TestSummary] = []
         for command in commands(config, run_mode, checkout, audit=audit):
             if command.log_dir and command.scenario and command.mode:
-                folder = run.path / "loadgen" / command.scenario / command.mode
+                folder = run.path / logs_of(command)
                 seconds = run_command(command, folder, config.rules.metric)
                 steps.append(Step(command.what, command.line, seconds, command.scenario, command.mode))
                 summaries.append(summary_of(config, folder, command.scenario, (_brand(checkout),)))

@@ -239,6 +239,13 @@ def test_a_definition_that_does_not_help_is_an_error(checkout: Path, configure: 
         stages.setup(config, _open(config, checkout))
 
 
+def test_a_script_that_does_not_answer_is_an_error(checkout: Path, configure: Configure) -> None:
+    (checkout / "scripts/get_system_id.py").write_text("print('no driver')\n")
+    config = configure("Offline")
+    with pytest.raises(ExecutionError, match="did not say what this machine is"):
+        stages.setup(config, _open(config, checkout))
+
+
 def test_a_release_without_the_script_is_read_instead(checkout: Path, configure: Configure) -> None:
     (checkout / "scripts/get_system_id.py").unlink()
     config = configure("Offline")

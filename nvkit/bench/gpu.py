@@ -1,0 +1,154 @@
+"""Part "gpu": what the harness keeps of the bare engine's speed, and where the GPU's time goes. Needs a GPU.
+
+For each scenario the engine that `nvkit run` would use runs bare (a CUDA graph on samples that lie on the device,
+nothing copied, nobody asking for results) and under LoadGen, in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nvkit
+from nvkit.bench.bare_gpu import BareGpuSpec
+from nvkit.bench.figures import Figure, against_limit, against_peer, table
+from nvkit.benchmarks.base import SampleSet
+from nvkit.config import RunConfig
+from nvkit.errors import BackendUnavailableError, HarnessError
+from nvkit.harness import TestSpec, run_test
+from nvkit.results.gpu import times_table
+from nvkit.results.loadgen_log import DetailLog, read_detail
+from nvkit.runs import open_run
+from nvkit.stages.engines import Engine
+from nvkit.store import Store
+from nvkit.system import describe, python_path
+from nvkit.tables import Table
+from nvkit.tuning.tune import tune
+
+_BARE_S = 5.0
+_SETTINGS: Mapping[str, Any] = {"min_duration": 20_000, "generated_images": 2048, "performance_sample_count": 2048}
+_STREAM_BAR = 1 / 1.15
+_OFFLINE_BAR = 0.98
+#: What nvkit is to reach on one GPU of this name: Offline images/s and Server queries/s of resnet50.
+_FIGURES = {"NVIDIA H200": (85_000.0, 70_000.0)}
+
+
+def measure(
+    store: Store, repeat: int, profile: str = "auto", overrides: Mapping[str, Any] | None = None
+) -> list[Table]:
+    """Measure all four scenarios of resnet50.
+
+    Args:
+        store: Its parent folder is the outputs folder of the run that makes the engines.
+        repeat: Runs of each, bare and under LoadGen in turn.
+        profile: GPU profile.
+        overrides: Settings of the user's. With `server_target_qps` Server runs at that rate; without it the highest
+            valid rate is searched first.
+
+    Raises:
+        BackendUnavailableError: the profile does not run on a GPU with TensorRT.
+        HarnessError: a child failed.
+    """
+    values = {**_SETTINGS, **(overrides or {})}
+    config = nvkit.configure(profile, "resnet50", mode="performance", overrides=values)
+    if config.shared.backend != "tensorrt":
+        raise BackendUnavailableError(
+            f"Profile {config.profile} runs on {config.shared.backend}.", "Part gpu needs a GPU: give its --profile."
+        )
+    run = open_run(config, store.root.parent)
+    engines = nvkit.stages.build(config, run).engines
+    samples = nvkit.stages.preprocess(config, run).samples
+    if config.scenarios["Server"].server_target_qps is None or "server_target_qps" not in values:
+        found = {m.scenario: m.value for m in tune(config, run, "Server").found}
+        values["server_target_qps"] = found["Server"]
+        config = nvkit.configure(profile, "resnet50", mode="performance", overrides=values)
+    bench = _Bench(config, engines, samples)
+    for _ in range(repeat):
+        for scenario in config.scenarios:
+            bench.once(scenario)
+    return bench.tables()
+
+
+class _Bench:
+    def __init__(self, config: RunConfig, engines: Mapping[str, Engine], samples: SampleSet) -> None:
+        self._config, self._engines, self._samples = config, engines, samples
+        self._bare: dict[str, list[dict[str, Any]]] = {name: [] for name in config.scenarios}
+        self._logs: dict[str, list[DetailLog]] = {name: [] for name in config.scenarios}
+        self._timing: dict[str, Any] = {}
+
+    def once(self, scenario: str) -> None:
+        """Run the bare engine of a scenario, then its test."""
+        settings = self._config.scenarios[scenario]
+        engine = self._engines[scenario]
+        streams = {"Offline": settings.gpu_inference_streams, "Server": settings.gpu_inference_streams}.get(scenario, 1)
+        self._bare[scenario].append(_bare(BareGpuSpec(str(engine.path), settings.batch_size, streams, _BARE_S)))
+        with tempfile.TemporaryDirectory(prefix="nvkit-bench-") as folder:
+            package = self._config.package
+            spec = TestSpec(package, scenario, "performance", settings, engine.path, self._samples)
+            said = run_test(spec, Path(folder) / "test")
+            self._logs[scenario].append(read_detail(Path(folder) / "test"))
+        self._timing[scenario] = said["runner"]["timing"]
+
+    def tables(self) -> list[Table]:
+        """Return the figures with their bars, and the parts of a batch's time."""
+        config = self._config
+        gpus = [gpu.name for gpu in describe().gpus]
+        bars = _FIGURES.get(gpus[0] if gpus else "", (0.0, 0.0))
+        figures: list[Figure] = []
+        for scenario, settings in config.scenarios.items():
+            logs, bare = self._logs[scenario], self._bare[scenario]
+            words = (
+                f"{settings.precision}, batch {settings.batch_size}, {settings.gpu_copy_streams} copy and "
+                f"{settings.gpu_inference_streams} inference streams{', graphs' if settings.use_graphs else ''}, "
+                f"{settings.min_duration / 1000:g} s"
+            )
+            rates = [figure["samples_per_second"] for figure in bare]
+            if scenario == "Offline":
+                ours = _values(logs, "result_samples_per_second")
+                figures.append(
+                    against_peer("Offline over the bare engine", "images/s", ours, rates, _OFFLINE_BAR, words)
+                )
+                figures.append(against_limit("Offline", "images/s", ours, bars[0], words))
+            elif scenario == "Server":
+                valid = [log.require("result_validity") == "VALID" for log in logs]
+                ours = _values(logs, "result_completed_samples_per_sec")
+                percent, limit = settings.server_target_latency_percentile, settings.server_target_latency_ns
+                share = f"p{100 * percent:g} within {limit / 1e6:g} ms: {sum(valid)} of {len(valid)} VALID"
+                said = f"{words}; {share}"
+                figures.append(against_peer("Server over the bare engine", "queries/s", ours, rates, 0.0, said))
+                held = [rate if ok else 0.0 for rate, ok in zip(ours, valid, strict=True)]
+                figures.append(against_limit("Server, valid", "queries/s", held, bars[1], said))
+            else:
+                rank, query = (90, "") if scenario == "SingleStream" else (99, "per_query_")
+                ours = [v / 1e6 for v in _values(logs, f"result_{rank}.00_percentile_{query}latency_ns")]
+                peer = [figure["latencies_ms"][str(rank)] for figure in bare]
+                what = f"{scenario} p{rank}: bare latency over ours"
+                figures.append(against_peer(what, "ms", ours, peer, _STREAM_BAR, words, lower_is_better=True))
+        return [table(f"GPU: {', '.join(gpus)}", figures), times_table(self._timing)]
+
+
+def _values(logs: Sequence[DetailLog], key: str) -> list[float]:
+    return [float(log.require(key)) for log in logs]
+
+
+def _bare(spec: BareGpuSpec) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="nvkit-bench-") as folder:
+        path = Path(folder) / "spec.json"
+        path.write_text(json.dumps(asdict(spec)), encoding="utf-8")
+        command = [sys.executable, "-m", "nvkit.bench.bare_gpu", str(path)]
+        environment = {**os.environ, "PYTHONPATH": python_path()}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise HarnessError(
+            f"The bare engine in {spec.engine} did not run: {last}", "Build it again: nvkit build --fresh."
+        )
+    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return said

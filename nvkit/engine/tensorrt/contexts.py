@@ -1,0 +1,111 @@
+"""Plans in GPU memory: which GPUs a run uses, and TensorRT's execution contexts behind the runner's seam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nvkit.engine.tensorrt.cuda import CudaGpu, Gpu, Handle, gpu_count
+from nvkit.engine.tensorrt.library import Library, load_library
+from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
+
+
+def open_gpus(devices: str | None) -> list[CudaGpu]:
+    """Open the GPUs of a setting such as "0" or "0,1"; None is all that are like the first.
+
+    Raises:
+        BackendUnavailableError: there is no GPU, or none of a number.
+        ConfigError: the setting is no list of numbers, or the GPUs differ: an engine is for one kind of GPU.
+    """
+    count = gpu_count()
+    if not count:
+        raise BackendUnavailableError("CUDA sees no GPU here.", "Install NVIDIA's driver, or choose --profile cpu.")
+    wanted = numbers(devices) if devices else list(range(count))
+    if missing := [n for n in wanted if n >= count]:
+        raise BackendUnavailableError(
+            f"There is no GPU {missing[0]} here; CUDA sees {count}.", f"Give --devices of 0 to {count - 1}."
+        )
+    gpus = [CudaGpu(n) for n in wanted]
+    if devices and (other := next((gpu for gpu in gpus if gpu.name != gpus[0].name), None)):
+        raise ConfigError(
+            f"GPU {other.index} is a {other.name}, GPU {gpus[0].index} a {gpus[0].name}.", "Give --devices of one kind."
+        )
+    return [gpu for gpu in gpus if gpu.name == gpus[0].name]
+
+
+def numbers(devices: str) -> list[int]:
+    """Read the setting `devices`: numbers by comma.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        wanted = [int(part) for part in devices.split(",")]
+    except ValueError:
+        wanted = []
+    if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
+        raise ConfigError(f"devices is '{devices}'.", "Give numbers by comma, each once, e.g. --devices 0,1.")
+    return wanted
+
+
+class TensorRtContext:
+    """An execution context on an optimisation profile of its own."""
+
+    def __init__(self, engine: Any, profile: int, inputs: Mapping[str, tuple[int, ...]], stream: Handle) -> None:
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise ConfigError(
+                "There is not enough GPU memory for another execution context.",
+                "Give a smaller --batch-size or fewer --gpu-copy-streams.",
+            )
+        # The engine must outlive the context, and TensorRT's Python objects do not see to that.
+        self._engine = engine
+        if engine.num_optimization_profiles > 1:
+            self._context.set_optimization_profile_async(profile, int(stream))
+        self._inputs = dict(inputs)
+
+    def bind(self, name: str, address: int) -> None:
+        """Say where a tensor lies."""
+        self._context.set_tensor_address(name, address)
+
+    def set_batch(self, size: int) -> None:
+        """Say how many samples the next batch has."""
+        for name, shape in self._inputs.items():
+            if not self._context.set_input_shape(name, (size, *shape)):
+                raise ConfigError(f"The engine takes no batch of {size} samples.", "Build it with this --batch-size.")
+
+    def enqueue(self, stream: Handle) -> None:
+        """Put the network on a stream."""
+        if not self._context.execute_async_v3(int(stream)):
+            raise EngineBuildError("TensorRT refused to start the network.", "See the console for its reason.")
+
+
+def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -> list[TensorRtContext]:
+    """Load the plan onto a GPU and make `count` contexts, each on its own profile.
+
+    Raises:
+        EngineBuildError: TensorRT refuses the plan.
+        ConfigError: it does not fit into the GPU's memory.
+    """
+    library = load_library(card["backend"])
+    if card["plugins"]:
+        library.plugins()
+    gpu.activate()
+    runtime = library.trt.Runtime(library.log)
+    engine = runtime.deserialize_cuda_engine((folder / card["plan"]).read_bytes())
+    if engine is None:
+        raise _refused(library, folder)
+    shapes = {t["name"]: tuple(t["shape"]) for t in card["inputs"]}
+    stream = gpu.stream()
+    contexts = [TensorRtContext(engine, i, {} if card["fixed_batch"] else shapes, stream) for i in range(count)]
+    gpu.finish()
+    return contexts
+
+
+def _refused(library: Library, folder: Path) -> EngineBuildError:
+    said = " ".join(library.log.taken())[:500]
+    return EngineBuildError(
+        f"{library.title} cannot load the engine in {folder}: {said or 'it gives no reason'}.",
+        "Build it here: nvkit build --fresh.",
+    )
