@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nvkit.errors import ConfigError, InvalidResultError, nearest
+from nvkit.record import commands as record_commands
 
 app = typer.Typer(
     help="Reproduce NVIDIA's MLPerf Inference results. Start with: nvkit run resnet50 --profile cpu --quick",
@@ -242,6 +243,9 @@ def bench(
     only, overrides = words(context.args, only)
     for table in measure(reference, only, repeat, profile, overrides):
         typer.echo(f"{table}\n")
+
+
+record_commands.register(app, _FREE)
 
 
 def words(arguments: list[str], benchmark: str) -> tuple[str, dict[str, Any]]:

@@ -15,9 +15,9 @@ import psutil
 from nvkit.record.machine_state import gpu_state
 from nvkit.system import System
 
-_UNKNOWN = "not known to the operating system"
+UNKNOWN = "not known to the operating system"
 _NONE = "N/A"
-_FRAMEWORKS = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+_FRAMEWORKS = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 
 
 def system_description(system: System, framework: str, folder: Path) -> dict[str, Any]:
@@ -36,7 +36,9 @@ def system_description(system: System, framework: str, folder: Path) -> dict[str
     others = {"driver": system.driver, "CUDA": system.cuda, "Python": system.python}
     others |= {name: packages.get(name) for name in ("mlcommons-loadgen", "onnxruntime", "nvkit")}
     software = framework
-    for package in [name for name in packages if name.startswith((framework, f"{framework}-"))][:1]:
+    longer = tuple(name for name in _FRAMEWORKS if name != framework and name.startswith(framework))
+    own = [name for name in packages if name.startswith(framework) and not (longer and name.startswith(longer))]
+    for package in own[:1]:
         software = f"{_FRAMEWORKS.get(framework, framework)} {packages[package]}"
     if gpus and system.cuda:
         software += f", CUDA {system.cuda}"
@@ -56,7 +58,7 @@ def system_description(system: System, framework: str, folder: Path) -> dict[str
         "host_processor_caches": _caches(),
         "host_processor_interconnect": "",
         "host_memory_capacity": f"{system.ram_gib:.0f} GiB",
-        "host_memory_configuration": _UNKNOWN,
+        "host_memory_configuration": UNKNOWN,
         "host_storage_type": kind,
         "host_storage_capacity": capacity,
         "host_networking": "; ".join(dict.fromkeys(cards)) or _NONE,
@@ -66,15 +68,15 @@ def system_description(system: System, framework: str, folder: Path) -> dict[str
         "accelerators_per_node": str(len(names)),
         "accelerator_model_name": accelerators or _NONE,
         "accelerator_memory_capacity": _memory(system) or _NONE,
-        "accelerator_memory_configuration": _UNKNOWN if gpus else _NONE,
+        "accelerator_memory_configuration": UNKNOWN if gpus else _NONE,
         "accelerator_frequency": "; ".join(
             dict.fromkeys(f"{g.max_sm_clock_mhz} MHz" for g in gpus if g.max_sm_clock_mhz)
         ),
-        "accelerator_host_interconnect": _link() or (_UNKNOWN if gpus else _NONE),
-        "accelerator_interconnect": _UNKNOWN if len(names) > 1 else _NONE,
+        "accelerator_host_interconnect": _link() or (UNKNOWN if gpus else _NONE),
+        "accelerator_interconnect": UNKNOWN if len(names) > 1 else _NONE,
         "accelerator_interconnect_topology": "",
         "accelerator_on-chip_memories": "",
-        "cooling": _UNKNOWN,
+        "cooling": UNKNOWN,
         "framework": software,
         "operating_system": f"{system.os}, kernel {system.kernel}",
         "other_software_stack": ", ".join(f"{name} {version}" for name, version in others.items() if version),
@@ -121,7 +123,7 @@ def _storage(folder: Path) -> tuple[str, str]:
     mounts = [part for part in psutil.disk_partitions(all=True) if here.is_relative_to(part.mountpoint)]
     capacity = f"{psutil.disk_usage(str(here)).total / 1e9:.0f} GB"
     if not mounts:
-        return capacity, _UNKNOWN
+        return capacity, UNKNOWN
     mount = max(mounts, key=lambda part: len(part.mountpoint))
     if not mount.device.startswith("/dev/"):
         return capacity, mount.fstype

@@ -110,13 +110,23 @@ def arguments(record: StoredRun, overrides: Mapping[str, Any]) -> tuple[dict[str
         InputError: the record was made with a file or folder of its machine, and `overrides` does not say where it is
             here.
     """
-    names = {name: record.config[name] for name in _NAMES} | {"scenario": ",".join(record.scenarios)}
+    names, own = own_arguments(record, overrides)
     sized = {
         key: typed(key, expected.value)
         for test in record.measured().values()
         for key, expected in test.expectations.items()
     }
-    values = {**sized, **record.user_values(), **overrides}
+    return names, {**sized, **own}
+
+
+def own_arguments(record: StoredRun, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the names and the user's values that a record was made with.
+
+    Raises:
+        InputError: as `arguments`.
+    """
+    names = {name: record.config[name] for name in _NAMES} | {"scenario": ",".join(record.scenarios)}
+    values = {**record.user_values(), **overrides}
     missing = [key for key in values if key in PATHS and not Path(str(values[key])).exists()]
     if missing:
         flags = ", ".join("--" + key.replace("_", "-") for key in missing)

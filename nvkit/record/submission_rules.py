@@ -12,7 +12,7 @@ from nvkit.config import QUICK_NOTE
 from nvkit.errors import ConfigError, InputError, nearest
 from nvkit.record.compliance import Verification
 from nvkit.record.compliance_rules import required_tests
-from nvkit.record.mlperf_system import _UNKNOWN as UNKNOWN
+from nvkit.record.mlperf_system import UNKNOWN
 from nvkit.record.stored_run import StoredRun
 
 SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge")
