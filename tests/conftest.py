@@ -25,7 +25,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_run(outputs: Path) -> nvkit.RunFolder:
     """A run of Offline and SingleStream with all stages finished."""
-    config = nvkit.configure(scenario="Offline,SingleStream", quick=True, overrides=SMALL)
+    config = nvkit.configure("cpu", scenario="Offline,SingleStream", quick=True, overrides=SMALL)
     run = nvkit.open_run(config, outputs)
     nvkit.stages.report(config, run)
     return run

@@ -17,7 +17,7 @@ class Counted(StageResult):
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return open_run(nvkit.configure(scenario="Offline"), tmp_path)
+    return open_run(nvkit.configure("cpu", scenario="Offline"), tmp_path)
 
 
 def test_the_folders_name_says_what_it_is(run: RunFolder) -> None:
@@ -29,7 +29,7 @@ def test_the_folders_name_says_what_it_is(run: RunFolder) -> None:
 
 def test_the_newest_folder_of_a_configuration_is_continued(tmp_path: Path, run: RunFolder) -> None:
     assert open_run(run.config, tmp_path).path == run.path
-    other = open_run(nvkit.configure(scenario="Server"), tmp_path)
+    other = open_run(nvkit.configure("cpu", scenario="Server"), tmp_path)
     assert other.path != run.path
     newer = open_run(run.config, tmp_path, new=True)
     assert newer.path != run.path
@@ -40,7 +40,7 @@ def test_the_newest_folder_of_a_configuration_is_continued(tmp_path: Path, run: 
 def test_a_given_folder_must_be_of_the_configuration(tmp_path: Path, run: RunFolder) -> None:
     assert open_run(run.config, run_dir=run.path).path == run.path
     with pytest.raises(InputError, match="not a run of this configuration"):
-        open_run(nvkit.configure(scenario="Server"), run_dir=run.path)
+        open_run(nvkit.configure("cpu", scenario="Server"), run_dir=run.path)
 
 
 def test_a_stage_is_done_once_and_reused_by_key(run: RunFolder) -> None:

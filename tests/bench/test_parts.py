@@ -72,7 +72,7 @@ def test_the_server_part_searches_over_real_settings(tmp_path: Path, monkeypatch
 def test_the_offline_part_runs_both_sides_on_the_same_work(small_run: nvkit.RunFolder) -> None:
     from conftest import SMALL
 
-    config = nvkit.configure(scenario="Offline", mode="performance", quick=True, overrides=SMALL)
+    config = nvkit.configure("cpu", scenario="Offline", mode="performance", quick=True, overrides=SMALL)
     text = str(offline.compare(config, small_run.store, 1, 0.05))
     assert "samples/s" in text
     assert "batch 8" in text

@@ -172,18 +172,16 @@ def _checkout(folder: Path, body: str) -> Path:
 
 def test_mlcommons_script_verifies_where_it_is_given(complied, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     passed = {(v.scenario, v.test): v.performance for v in complied.result.verifications}
-    config = replace(complied.config, scenarios={"Offline": complied.config.scenarios["Offline"]})
-    said = {
-        name: "TEST PASS" if ok else "TEST FAIL" for name, ok in (("acc", True), ("perf", passed["Offline", "TEST01"]))
-    }
+    assert set(passed.values()) == {True}  # the fixture has tried until they are
+    said = dict.fromkeys(("acc", "perf"), "TEST PASS")
     body = "\n".join(
         [
             f"(out / 'verify_accuracy.txt').write_text('the script, ' + args.dtype + ': {said['acc']}\\n')",
             f"(out / 'verify_performance.txt').write_text('the script: {said['perf']}\\n')",
         ]
     )
-    result = comply(config, complied.run, "TEST01", _checkout(tmp_path, body))
-    assert [v.verified_by for v in result.verifications] == ["MLCommons' script"]
+    result = comply(complied.config, complied.run, "TEST01", _checkout(tmp_path, body))
+    assert {v.verified_by for v in result.verifications} == {"MLCommons' script"}
     text = (complied.run.path / "compliance/Offline/TEST01/verify_accuracy.txt").read_text()
     assert text == "the script, int32: TEST PASS\n"
 
@@ -203,10 +201,9 @@ def test_a_script_that_disagrees_or_fails_is_an_error(
     error: type[Exception],
     words: str,
 ) -> None:
-    config = replace(complied.config, scenarios={"Offline": complied.config.scenarios["Offline"]})
     performance = complied.run.path / "compliance" / "Offline" / "TEST01" / "verify_performance.txt"
     if error is InvalidResultError:
         body = body.replace("('verify_accuracy.txt', 'verify_performance.txt')", "('verify_accuracy.txt',)")
         body += f"\n(out / 'verify_performance.txt').write_text({performance.read_text()!r})"
     with pytest.raises(error, match=words):
-        comply(config, complied.run, "TEST01", _checkout(tmp_path, body))
+        comply(complied.config, complied.run, "TEST01", _checkout(tmp_path, body))

@@ -94,14 +94,16 @@ def test_the_quantised_network_is_int8_and_was_compared(small_run: RunFolder) ->
 def test_ranges_can_come_from_nvidias_cache(small_run: RunFolder) -> None:
     before = stages.calibrate(small_run.config, _read_only(small_run))
     cache = before.ranges["max"].parent / "calibration-max.cache"
-    config = nvkit.configure(scenario="Offline", quick=True, overrides={**SMALL, "calibration_cache": str(cache)})
+    config = nvkit.configure(
+        "cpu", scenario="Offline", quick=True, overrides={**SMALL, "calibration_cache": str(cache)}
+    )
     result = stages.calibrate(config, nvkit.open_run(config, small_run.path.parent.parent))
     assert result.method == "cache"
     assert result.quantized_layers == before.quantized_layers
 
 
 def test_fp32_needs_no_calibration(small_run: RunFolder) -> None:
-    config = nvkit.configure(scenario="Offline", quick=True, overrides={**SMALL, "precision": "fp32"})
+    config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides={**SMALL, "precision": "fp32"})
     run = nvkit.open_run(config, small_run.path.parent.parent)
     result = stages.calibrate(config, run)
     assert result.why_not == "The fp32 engine needs no ranges."
@@ -131,7 +133,7 @@ def test_an_engine_that_computes_something_else_fails_its_self_check(
 def test_deleted_artefacts_are_made_again(tmp_path: Path, small_run: RunFolder) -> None:
     outputs = tmp_path / "outputs"
     shutil.copytree(small_run.path.parent.parent / "store", outputs / "store")
-    config = nvkit.configure(scenario="Offline", quick=True, overrides=SMALL)
+    config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides=SMALL)
     run = nvkit.open_run(config, outputs)
     first = stages.preprocess(config, run)
     shutil.rmtree(outputs / "store" / "preprocessed")
@@ -170,14 +172,14 @@ def test_a_backend_that_is_not_here_says_what_to_install(tmp_path: Path, monkeyp
     from nvkit.engine.onnxruntime import OnnxRuntimeBackend
 
     monkeypatch.setattr(OnnxRuntimeBackend, "unavailable", lambda self: "install something.")
-    config = nvkit.configure(scenario="Offline", quick=True, overrides=SMALL)
+    config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides=SMALL)
     with pytest.raises(BackendUnavailableError, match=r"Profile cpu runs on onnxruntime: install something\."):
         stages.setup(config, nvkit.open_run(config, tmp_path))
 
 
 def test_the_null_backend_runs_without_calibration(small_run: RunFolder) -> None:
     values = {**SMALL, "backend": "null", "server_target_qps": 2000}
-    config = nvkit.configure(scenario="Server", mode="performance", quick=True, overrides=values)
+    config = nvkit.configure("cpu", scenario="Server", mode="performance", quick=True, overrides=values)
     run = nvkit.open_run(config, small_run.path.parent.parent)
     report = stages.report(config, run)
     assert stages.build(config, run).agreement == {}

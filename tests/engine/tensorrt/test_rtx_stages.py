@@ -26,7 +26,7 @@ def _no_gpu() -> device.Gpu:
 @pytest.fixture
 def run(small_run: nvkit.RunFolder, monkeypatch: pytest.MonkeyPatch) -> nvkit.RunFolder:
     monkeypatch.setattr(card, "gpu", _no_gpu)
-    config = nvkit.configure(scenario="Offline", quick=True, overrides=FOR_A_4090)
+    config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides=FOR_A_4090)
     return nvkit.open_run(config, small_run.path.parent.parent, new=True)
 
 

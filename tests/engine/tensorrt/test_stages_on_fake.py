@@ -44,7 +44,7 @@ def stages_on_fake(
     monkeypatch.setenv("FAKE_GPU", json.dumps(asked))
     monkeypatch.setitem(nvkit.engine._WHERE, "tensorrt", (__name__, "PlanlessBackend"))
     settings = {**SMALL, **SHORT, **values}
-    config = nvkit.configure(scenario=scenario, mode="performance", quick=True, overrides=settings)
+    config = nvkit.configure("cpu", scenario=scenario, mode="performance", quick=True, overrides=settings)
     run = nvkit.open_run(config, outputs)
     return run, nvkit.stages.run(config, run), nvkit.stages.report(config, run)
 
