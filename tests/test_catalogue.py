@@ -28,8 +28,8 @@ def test_rounds_have_a_line_for_each_benchmark() -> None:
 def test_settings_show_where_each_applies() -> None:
     rows = {row[0]: row for row in settings().rows}
     assert set(rows) == set(Settings.model_fields)
-    assert rows["use_triton"][3] == "nvidia-original"
-    assert rows["gpu_copy_streams"][3] == "tensorrt"
+    assert rows["use_triton"][3] == "nvidia-original; nvkit's harness runs the engine itself"
+    assert rows["gpu_copy_streams"][3] == "tensorrt, tensorrt-rtx"
     assert rows["batch_size"][3] == ""
 
 

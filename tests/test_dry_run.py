@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,18 @@ from small import SMALL
 import nvkit
 from nvkit.dry_run import dry_run
 from nvkit.errors import ConfigError
-from nvkit.runs import RunFolder
 
 
-def test_nvkits_own_dry_run_tells_what_there_is_and_writes_nothing(tmp_path: Path, small_run: RunFolder) -> None:
-    outputs = tmp_path / "outputs"  # other tests run the same configuration in the shared one
-    shutil.copytree(small_run.path, outputs / "runs" / small_run.path.name)
+def test_nvkits_own_dry_run_tells_what_there_is_and_writes_nothing(tmp_path: Path, outputs: Path) -> None:
+    # A configuration that no other test has, so that nothing changes its folder.
+    finished = nvkit.configure("cpu", scenario="Offline", quick=True, overrides={**SMALL, "warmup_duration": 0.08})
+    nvkit.stages.report(finished, nvkit.open_run(finished, outputs))
     runs = sorted((outputs / "runs").iterdir())
-    (table,) = dry_run(small_run.config, outputs=outputs)
+    (table,) = dry_run(finished, outputs=outputs)
     states = {row[0]: row[2] for row in table.rows}
     assert states["build"] == "again, with what is in the store"
     assert states["run"] == states["report"] == "again"
-    assert small_run.config.digest[:8] in str(table)
+    assert finished.digest[:8] in str(table)
     assert sorted((outputs / "runs").iterdir()) == runs
 
     config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides=SMALL)

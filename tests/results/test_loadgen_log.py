@@ -43,7 +43,8 @@ def test_the_span_is_in_utc_and_over_all_parts(loadgen_test, tmp_path: Path, mon
         assert (folder / DETAIL_FILE).stat().st_mtime == pytest.approx(end, abs=5)
         parts = detail.all("power_begin")
         assert len(parts) == 10  # sets of ten of a hundred samples
-        assert end - begin > detail.duration_s > 0  # the last part's
+        assert end > begin
+        assert end - begin >= detail.duration_s  # the last part's, which may take less than LoadGen's millisecond
         performance = read_detail(loadgen_test("Server"))
         begin, end = performance.span
         assert end - begin == pytest.approx(performance.duration_s)
