@@ -207,3 +207,4 @@ def test_a_script_that_disagrees_or_fails_is_an_error(
         body += f"\n(out / 'verify_performance.txt').write_text({performance.read_text()!r})"
     with pytest.raises(error, match=words):
         comply(complied.config, complied.run, "TEST01", _checkout(tmp_path, body))
+    assert comply(complied.config, complied.run).passed  # nvkit verifies again, also for the tests after this one
