@@ -39,16 +39,21 @@ class Complied:
     result: ComplianceResult
 
 
+def _plant(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Make this machine one whose names are easy to find in a record."""
+    patch.setenv("HOME", str(home))
+    patch.setenv("LOGNAME", "plantedperson")
+    patch.setenv("PLANTED_API_TOKEN", "s3cr3t-planted-value")
+    patch.setattr("platform.node", lambda: "plantedhost")
+
+
 @pytest.fixture(scope="session")
-def made(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A run of Offline and SingleStream by a person with a home and a key, as `nvkit run` leaves it."""
     home = tmp_path_factory.mktemp("home") / "home" / "plantedperson"
     home.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.setenv("LOGNAME", "plantedperson")
-        patch.setenv("PLANTED_API_TOKEN", "s3cr3t-planted-value")
-        patch.setattr("platform.node", lambda: "plantedhost")
+        _plant(patch, home)
         private, public = keygen()
         names = {
             "profile": "cpu",
@@ -58,12 +63,13 @@ def made(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
             "round": "v4.1",
         }
         _, run = reproduce(names, _VALUES, str(outputs))
-        yield Made(run, public, private, home)
+    return Made(run, public, private, home)
 
 
 @pytest.fixture
-def copy(made: Made, tmp_path: Path) -> Path:
-    """A copy of the record, for a test to change."""
+def copy(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the record, for a test to change, on the machine that made it."""
+    _plant(monkeypatch, made.home)
     return Path(shutil.copytree(made.run, tmp_path / "runs" / made.run.name))
 
 
