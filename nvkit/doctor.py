@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from nvkit.config.detect import detect
-from nvkit.engine.tensorrt.library import MODULES, load_library, unavailable
+from nvkit.engine.tensorrt.flavours import MODULES, load_library, unavailable
 from nvkit.system import System, describe, free_bytes
 from nvkit.tables import Table
 

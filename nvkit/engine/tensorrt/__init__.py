@@ -1,6 +1,6 @@
 """Backends "tensorrt" and "tensorrt-rtx": engines for NVIDIA GPUs.
 
-`library` finds out which TensorRT is here and what it can do, `prepare` makes the ONNX graph that is parsed, `network`
+`flavours` finds out which TensorRT is here and what it can do, `prepare` makes the ONNX graph that is parsed, `network`
 and `build` make the engine, `runner` and `cuda` run it. Every module imports without TensorRT.
 """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nvkit.engine.base import BuildReport, Network
 from nvkit.engine.tensorrt.card import PLAN, carry, check_card, elsewhere, read_card, write_card
 from nvkit.engine.tensorrt.device import NoGpu, gpu
-from nvkit.engine.tensorrt.library import Library, load_library, unavailable
+from nvkit.engine.tensorrt.flavours import Library, load_library, unavailable
 from nvkit.errors import BackendUnavailableError, ConfigError, nearest
 from nvkit.store import replacing, write_json
 

@@ -13,8 +13,8 @@ from nvkit.engine.base import Network
 from nvkit.engine.tensorrt import layers as layer_list
 from nvkit.engine.tensorrt.card import elsewhere
 from nvkit.engine.tensorrt.device import gpu
+from nvkit.engine.tensorrt.flavours import Library
 from nvkit.engine.tensorrt.fusions import LEAST_COMPUTE_CAPABILITY, SMALL_TILE
-from nvkit.engine.tensorrt.library import Library
 from nvkit.engine.tensorrt.network import parse
 from nvkit.engine.tensorrt.options import make_config, max_batch
 from nvkit.engine.tensorrt.prepare import QUANTISED, Prepared, implicit_graph, typed_graph

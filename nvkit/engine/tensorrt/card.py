@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.engine.tensorrt.device import NoGpu, gpu
-from nvkit.engine.tensorrt.library import Library
+from nvkit.engine.tensorrt.flavours import Library
 from nvkit.engine.tensorrt.options import max_batch
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 from nvkit.store import write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.engine.tensorrt.cuda import CudaGpu, Gpu, Handle, gpu_count
-from nvkit.engine.tensorrt.library import Library, load_library
+from nvkit.engine.tensorrt.flavours import Library, load_library
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 

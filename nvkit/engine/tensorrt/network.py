@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvkit.engine.tensorrt.library import Library
+from nvkit.engine.tensorrt.flavours import Library
 from nvkit.engine.tensorrt.prepare import Prepared
 from nvkit.errors import ConfigError, EngineBuildError, ModelError
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvkit.engine.tensorrt.library import Library
+from nvkit.engine.tensorrt.flavours import Library
 from nvkit.errors import BackendUnavailableError, ConfigError, nearest
 
 _PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"

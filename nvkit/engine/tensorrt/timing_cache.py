@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from nvkit.engine.tensorrt.library import Library
+from nvkit.engine.tensorrt.flavours import Library
 from nvkit.store import replacing
 
 _DIGEST = 32

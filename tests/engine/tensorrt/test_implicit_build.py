@@ -15,7 +15,7 @@ from quantize.nets import images, residual_net
 
 from nvkit.engine.base import Network
 from nvkit.engine.tensorrt import backend as backend_module
-from nvkit.engine.tensorrt import build, card, device, library, options
+from nvkit.engine.tensorrt import build, card, device, flavours, options
 from nvkit.engine.tensorrt.backend import TensorRtBackend
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError, ModelError
 from nvkit.quantize import collect
@@ -31,8 +31,8 @@ def settings(**changes: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _on_an_h200(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = library.Library("tensorrt", "tensorrt", fake_trt, library._logger(fake_trt))
-    for module in (backend_module, build, card, library):
+    made = flavours.Library("tensorrt", "tensorrt", fake_trt, flavours._logger(fake_trt))
+    for module in (backend_module, build, card, flavours):
         monkeypatch.setattr(module, "gpu", lambda: H200, raising=False)
         monkeypatch.setattr(module, "load_library", lambda name: made, raising=False)
     monkeypatch.setattr(fake_trt.Builder, "made", [])
@@ -341,7 +341,7 @@ def test_fusions_that_do_not_build_are_left_out_and_named(tmp_path: Path, monkey
 def test_fusions_are_those_that_nvidia_uses_on_this_gpu(
     changes: dict[str, Any], gpu_capability: str, used: list[str], said: str | None
 ) -> None:
-    made = library.load_library("tensorrt")
+    made = flavours.load_library("tensorrt")
     plugins, why = build.chosen_plugins(made, settings(**changes), gpu_capability)
     assert list(plugins) == used
     assert said is None or said in why

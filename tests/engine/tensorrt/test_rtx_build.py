@@ -17,7 +17,7 @@ from nvkit.engine import backend
 from nvkit.engine.base import Network
 from nvkit.engine.tensorrt import card as card_module
 from nvkit.engine.tensorrt import device
-from nvkit.engine.tensorrt.library import MODULES, load_library, unavailable
+from nvkit.engine.tensorrt.flavours import MODULES, load_library, unavailable
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError, ModelError
 from nvkit.quantize import Ranges, collect, quantize
 
@@ -32,9 +32,9 @@ def _without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise device.NoGpu("no NVIDIA driver is installed here")
 
     from nvkit.engine.tensorrt import backend as backend_module
-    from nvkit.engine.tensorrt import build, library
+    from nvkit.engine.tensorrt import build, flavours
 
-    for module in (backend_module, build, card_module, library):
+    for module in (backend_module, build, card_module, flavours):
         monkeypatch.setattr(module, "gpu", gpu)
 
 
