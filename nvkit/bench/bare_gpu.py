@@ -43,7 +43,7 @@ def measure(spec: BareGpuSpec) -> dict[str, Any]:
     import numpy as np
 
     from nvkit.engine.tensorrt.contexts import open_contexts, open_gpus
-    from nvkit.engine.tensorrt.runner import tensors_of
+    from nvkit.engine.tensorrt.tensors import tensors_of
 
     folder = Path(spec.engine)
     card = json.loads((folder / "engine.json").read_text(encoding="utf-8"))

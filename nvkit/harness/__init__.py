@@ -1,5 +1,5 @@
 """LoadGen: settings, sample library, system under test, and the measured child. The only hot path."""
 
-from nvkit.harness.launch import TestSpec, refuse_audit_config, run_test, set_aside
+from nvkit.harness.launch import TestSpec, refuse_audit_config, run_test, set_aside, unfinished
 
-__all__ = ["TestSpec", "refuse_audit_config", "run_test", "set_aside"]
+__all__ = ["TestSpec", "refuse_audit_config", "run_test", "set_aside", "unfinished"]

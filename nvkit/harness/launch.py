@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -106,12 +107,7 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
         HarnessError: the child failed, was killed, or left no complete log.
         DiskFullError: no space for the logs.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    with disk_errors(folder):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
+    with unfinished(folder) as partial:
         write_json(partial / "spec.json", spec.to_json())
         if spec.audit:
             write_text(partial / AUDIT_FILE, spec.audit)
@@ -133,9 +129,25 @@ def run_test(spec: TestSpec, folder: Path, started: Callable[[int], None] | None
             raise _failure(code, partial)
         report: dict[str, Any] = json.loads((partial / "child.json").read_text(encoding="utf-8"))
         _require_complete_log(partial)
+    return report
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """Yield `<folder>.partial`, which says that its test has not finished; it becomes `folder` if the block ends well.
+
+    Raises:
+        DiskFullError: no space for what the block writes.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    with disk_errors(folder):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
+        yield partial
         (partial / _PARTIAL).unlink()
         os.replace(partial, folder)
-    return report
 
 
 def _telemetry_hz(spec: TestSpec) -> float:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from nvkit.benchmarks.base import Accuracy
 from nvkit.config import RunConfig
-from nvkit.errors import HarnessError, disk_errors
-from nvkit.harness import set_aside
+from nvkit.errors import HarnessError
+from nvkit.harness import set_aside, unfinished
 from nvkit.harness.predict import predict
 from nvkit.harness.settings import EXPECTATIONS
 from nvkit.interop.nvidia.accuracy import read_score
@@ -23,9 +21,8 @@ from nvkit.results.loadgen_log import DetailLog, read_detail
 from nvkit.results.summary import TestSummary, summarise
 from nvkit.runs import RunFolder
 from nvkit.stages.run import Expectation, TestResult
-from nvkit.store import write_json, write_text
+from nvkit.store import write_json
 
-_PARTIAL = "PARTIAL.txt"
 _METADATA = "metadata.json"
 
 
@@ -98,20 +95,13 @@ def run_command(command: Command, folder: Path, metric: str) -> float:
     assert command.log_dir is not None
     assert command.scenario is not None
     assert command.mode is not None
-    partial = folder.with_name(folder.name + ".partial")
-    with disk_errors(folder):
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        write_text(partial / _PARTIAL, "This test has not finished; what lies here is not a result.\n")
+    with unfinished(folder) as partial:
         write_json(partial / "command.json", {"line": command.line, "env": dict(command.env)})
         before = state(command.log_dir)
         seconds = execute(command, partial / "console.txt", HarnessError)
         detail = collect(command.log_dir, before, command.scenario, command.mode, partial)
         _score(partial, detail, metric)
-        (partial / _PARTIAL).unlink()
         set_aside(folder)
-        os.replace(partial, folder)
     return seconds
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
-from nvkit.engine.tensorrt.runner import Options, Tensor, TensorRtRunner
+from nvkit.engine.tensorrt.runner import TensorRtRunner
+from nvkit.engine.tensorrt.slot import Options
+from nvkit.engine.tensorrt.tensors import Tensor
 
 INPUT = ("input", "int8", (3, 4, 4))
 OUTPUT = Tensor("output", "int32", ())

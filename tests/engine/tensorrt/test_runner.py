@@ -10,7 +10,9 @@ import pytest
 from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
 from nvkit.engine.base import infer
-from nvkit.engine.tensorrt.runner import Options, Tensor, TensorRtRunner, graph_sizes
+from nvkit.engine.tensorrt.runner import TensorRtRunner
+from nvkit.engine.tensorrt.slot import Options, graph_sizes
+from nvkit.engine.tensorrt.tensors import Tensor
 from nvkit.errors import ConfigError, DataError, HarnessError
 
 INPUT = Tensor("input", "int8", (3, 4, 4))
