@@ -16,7 +16,7 @@ from nvkit.engine.tensorrt.device import gpu
 from nvkit.engine.tensorrt.flavours import Library
 from nvkit.engine.tensorrt.fusions import LEAST_COMPUTE_CAPABILITY, SMALL_TILE
 from nvkit.engine.tensorrt.network import parse
-from nvkit.engine.tensorrt.options import make_config, max_batch
+from nvkit.engine.tensorrt.options import make_config
 from nvkit.engine.tensorrt.prepare import QUANTISED, Prepared, implicit_graph, typed_graph
 from nvkit.engine.tensorrt.progress import shown
 from nvkit.engine.tensorrt.timing_cache import TimingCache
@@ -141,7 +141,7 @@ def _build_once(
     if timing is not None:
         timing.save(config)
     plan = bytes(memory)
-    text, layers = _layers(library, plan, target, max_batch(settings))
+    text, layers = _layers(library, plan, target)
     notes = [*notes, *_computed(library, settings.precision, layers)]
     return Built(
         plan,
@@ -202,34 +202,15 @@ def _computed(library: Library, precision: str, layers: list[layer_list.Layer]) 
     return [share]
 
 
-def _layers(library: Library, plan: bytes, target: str, batch: int) -> tuple[str, list[layer_list.Layer]]:
+def _layers(library: Library, plan: bytes, target: str) -> tuple[str, list[layer_list.Layer]]:
     """Return the layers in TensorRT's words and as a list; an engine for another machine cannot be opened here."""
     if elsewhere(target) is None:
         engine = library.trt.Runtime(library.log).deserialize_cuda_engine(plan)
         if engine is not None:
             inspector = engine.create_engine_inspector()
-            context = _sized(library, engine, batch)
-            if context is not None:
-                inspector.execution_context = context
             text = inspector.get_engine_information(library.trt.LayerInformationFormat.JSON)
-            return text, layer_list.from_inspector(text)
+            return text, layer_list.from_inspector(text, library.log.layers)
     return library.log.layers, layer_list.from_log(library.log.layers)
-
-
-def _sized(library: Library, engine: Any, batch: int) -> Any:
-    """Return a context with the largest shapes: without them TensorRT 8.6 tells no types and formats of layers.
-
-    None where there is no memory for one; the engine's layers are then told without them.
-    """
-    context = engine.create_execution_context()
-    if context is None:
-        return None
-    for number in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(number)
-        shape = tuple(engine.get_tensor_shape(name))
-        if engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT and shape[0] == -1:
-            context.set_input_shape(name, (batch, *shape[1:]))
-    return context
 
 
 def _tensors(library: Library, network: Any, prepared: Prepared, settings: Any) -> dict[str, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ MODULES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "tensorrt-rtx": (("tensorrt_rtx", "tensorrt_rtx_bindings"), 'pip install "nvkit[rtx]"'),
 }
 
-_LAYERS = "Layers:"
+_LAYERS = ("Layers:", "Engine Layer Information:")  # how a build log starts its list; the second is TensorRT 8's
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ _LINE = re.compile(
     r"Outputs: \[(?P<outputs>.*?)\], TacticName: (?P<tactic>[^,]*)",
 )
 _TENSOR = re.compile(r"Datatype: (\w+), Format: ([^{}]*?)\s*}")
+# TensorRT 8's list of layers: "Layer(kind): name, Tactic: 0x1, a (Int8[-1,64:32,56,56]) -> b (Float[-1,2])".
+_OLD_LINE = re.compile(r"^Layer\((?P<type>\w+)\): (?P<name>.*), Tactic: \S+, (?P<inputs>.*) -> (?P<outputs>.*)$")
+_OLD_TENSOR = re.compile(r"[\[(](?P<type>Int8|Half|Float|Int32|Bool)[\[(](?P<shape>[-\d,:]*)[\])]")
+_UNTOLD = "N/A"  # what TensorRT 8's inspector says of types and layouts where the batch is left open
 _PRECISIONS = {"float": "fp32", "half": "fp16", "bfloat16": "bf16"}
 _WORDS = re.compile(r"\b(int8|fp8|fp16|fp32|half|float|bfloat16|int32|int64|bool|int4|fp4|uint8)\b", re.IGNORECASE)
 
@@ -43,24 +47,41 @@ class Layer:
     tactic: str = ""
 
 
-def from_inspector(text: str) -> list[Layer]:
-    """Read the JSON of TensorRT's engine inspector; layers of further profiles are the same again and left out."""
+def from_inspector(text: str, log: str = "") -> list[Layer]:
+    """Read the JSON of TensorRT's engine inspector; layers of further profiles are the same again and left out.
+
+    Args:
+        text: What the inspector says.
+        log: The list of layers of the verbose build log, which has the types that TensorRT 8's inspector does not tell.
+    """
     layers = []
+    typed = _old_types(log)
     for entry in json.loads(text, strict=False).get("Layers", []):
         if isinstance(entry, str):  # a library that was told to keep names only
             layers.append(Layer(entry, "unknown", "unknown", "unknown", ""))
             continue
-        inputs, outputs = (entry.get(key) or [] for key in ("Inputs", "Outputs"))
-        layers.append(
-            _layer(
-                entry.get("Name", ""),
-                entry.get("LayerType", "unknown"),
-                [_format(tensor) for tensor in inputs],
-                [_format(tensor) for tensor in outputs],
-                entry.get("TacticName", ""),
-            )
-        )
+        name = entry.get("Name", "")
+        inputs, outputs = ([_format(tensor) for tensor in entry.get(key) or []] for key in ("Inputs", "Outputs"))
+        if any(layout.startswith(_UNTOLD) for _, layout in [*inputs, *outputs]):
+            weights = entry.get("Weights") or entry.get("ConvWeights") or {}
+            of_weights = str(weights.get("Type", "unknown")) if isinstance(weights, dict) else "unknown"
+            inputs, outputs = typed.get(name, ([(of_weights, "")], [("unknown", "")]))
+        layers.append(_layer(name, entry.get("LayerType", "unknown"), inputs, outputs, entry.get("TacticName", "")))
     return _first_profile(layers)
+
+
+def _old_types(log: str) -> dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]:
+    """Return layer name to type and layout of its inputs and outputs; "64:32" are 64 channels in vectors of 32."""
+
+    def tensors(text: str) -> list[tuple[str, str]]:
+        found = []
+        for tensor in _OLD_TENSOR.finditer(text):
+            vector = re.search(r":(\d+)", tensor["shape"])
+            found.append((tensor["type"], f"chw{vector[1]}" if vector else "linear"))
+        return found
+
+    lines = (_OLD_LINE.match(line.strip()) for line in log.splitlines())
+    return {line["name"]: (tensors(line["inputs"]), tensors(line["outputs"])) for line in lines if line}
 
 
 def from_log(text: str) -> list[Layer]:

@@ -14,6 +14,9 @@ from nvkit.engine.tensorrt.tensors import Tensor
 from nvkit.errors import ConfigError, HarnessError, NvkitError
 
 _BASE_BYTES = 8  # of the gather kernel's parameters, before the rows
+# An output of at most so many bytes is written by the network into pinned host memory, where all of a batch is on one
+# stream: a copy node at the end of the graph would take longer than the write. Larger ones are copied in one piece.
+_DIRECT_BYTES = 4096
 
 
 class Context(Protocol):
@@ -145,10 +148,12 @@ class Slot:
         self._input = {t.name: gpu.allocate(max(1, t.row_bytes * options.max_batch)) for t in device.inputs}
         self._output_bytes = output.row_bytes
         self._offset = output.offset
-        self._output = gpu.allocate(output.row_bytes * options.max_batch)
-        host = gpu.pinned(output.row_bytes * options.max_batch)
+        size = output.row_bytes * options.max_batch
+        host = gpu.pinned(size)
         self._host = host.view(output.dtype).reshape(options.max_batch, *output.shape)
         self._host_address = int(host.ctypes.data)
+        self._direct = self._alone and size <= _DIRECT_BYTES
+        self._output = self._host_address if self._direct else gpu.allocate(size)
         self._bound: dict[str, int] = {}
         context.bind(output.name, self._output)
         self._batch = 0
@@ -205,7 +210,7 @@ class Slot:
                 self._bring(rows)
                 self._size(len(rows))
                 self._compute(self._context.enqueue)
-            gpu.copy(self._host_address, self._output, self._output_bytes * count, stream)
+            self._copy_back(count)
             gpu.record(self._done, stream)
         except NvkitError as error:
             raise self._failure("start", error) from error
@@ -225,6 +230,10 @@ class Slot:
         if self._offset:
             found += self._offset
         return found
+
+    def _copy_back(self, count: int) -> None:
+        if not self._direct:
+            self._gpu.copy(self._host_address, self._output, self._output_bytes * count, self._stream)
 
     def _bring(self, rows: Sequence[int]) -> None:
         """Get the rows to where the network reads them."""
@@ -280,7 +289,7 @@ class Slot:
         def whole() -> None:
             self._gather(size)
             context.enqueue(stream)
-            gpu.copy(self._host_address, self._output, self._output_bytes * size, stream)
+            self._copy_back(size)
 
         return gpu.capture(stream, whole if self._alone else lambda: context.enqueue(stream))
 

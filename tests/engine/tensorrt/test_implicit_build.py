@@ -197,17 +197,15 @@ def test_a_build_that_fails_says_why(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_layers_are_told_with_the_largest_shapes(
+def test_types_and_layouts_of_layers_are_told_for_an_open_batch(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake_trt.Context, "made", [])
-    report = BACKEND.build(network, settings(batch_size=8), tmp_path)
-    (context,) = fake_trt.Context.made
-    assert context.shapes == {"x": (8, 3, 16, 16)}
-    assert report.details["precisions"] == {"int8": 2}
-    assert report.details["formats"] == {"Thirty-two wide channel vectorized row major Int8 format": 2}
-    monkeypatch.setattr(fake_trt.Context, "no_memory", True)
-    assert BACKEND.build(network, settings(), tmp_path).details["precisions"] == {"unknown": 2}
+    found = BACKEND.build(network, settings(), tmp_path).details
+    assert (found["precisions"], found["formats"]) == ({"int8": 2}, {})
+    lines = [f"Layer(CaskConvolution): conv_{n}, Tactic: 0x1, x (Int8[-1,4:4,9,9]) -> y (Float[-1,2])" for n in (0, 1)]
+    monkeypatch.setattr(fake_trt.Builder, "layers", "\n".join(["Engine Layer Information:", *lines]))
+    found = BACKEND.build(network, settings(), tmp_path).details
+    assert (found["precisions"], found["formats"]) == ({"int8": 2}, {"chw4": 2})
 
 
 def test_warnings_that_say_nothing_are_left_out(

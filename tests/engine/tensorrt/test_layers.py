@@ -41,6 +41,31 @@ def test_layers_are_read_from_the_inspector_of_old_and_new_releases() -> None:
     ]
 
 
+OLD_LOG = """Engine Layer Information:
+Layer(CaskConvolution): stem + relu, Tactic: 0x01, x (Int8[-1,3,16,16]) -> y (Int8[-1,64:32,8,8])
+Layer(PluginV2): nvkit/res2, Tactic: 0x00, y (Int8[-1,64:32,8,8]), z (Half[-1,64]) -> w (Float[-1,256])
+Layer(Scale): older, Tactic: 0, a[Half(-2,3,4,4)] -> b[Int8(-2,3,4,4)]
+"""
+
+
+def test_types_that_the_old_inspector_does_not_tell_come_from_the_log_or_the_weights() -> None:
+    untold = [{"Name": "t", "Format/Datatype": "N/A due to dynamic shapes"}]
+    common = {"LayerType": "CaskConvolution", "Inputs": untold, "Outputs": untold}
+    names = ["stem + relu", "nvkit/res2", "older", "not in the log", "ConvActPool", "nothing known"]
+    entries = [{"Name": name, **common} for name in names]
+    entries[3]["Weights"] = {"Type": "Int8", "Count": 9}
+    entries[4]["ConvWeights"] = {"Type": "Half", "Count": 9}
+    found = from_inspector(json.dumps({"Layers": entries}), OLD_LOG)
+    assert [(layer.precision, layer.output, layer.format) for layer in found] == [
+        ("int8", "int8", "linear"),
+        ("int8", "fp32", "chw32"),
+        ("fp16", "int8", "linear"),
+        ("int8", "unknown", ""),
+        ("fp16", "unknown", ""),
+        ("unknown", "unknown", ""),
+    ]
+
+
 def test_the_summary_counts_types_with_their_precision() -> None:
     layers = from_log(LOG)
     counts, facts = summary(layers)

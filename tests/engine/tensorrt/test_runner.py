@@ -112,6 +112,23 @@ def test_consecutive_samples_on_the_device_are_read_in_place() -> None:
     assert gpu.calls["gather"] == 1
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_small_output_comes_back_without_a_copy_where_all_is_on_one_stream(graphs: bool) -> None:
+    calls = {}
+    for most, streams in ((8, 1), (8, 2), (2048, 1)):
+        gpu = FakeGpu(memory=1 << 32)
+        runner = runner_on(gpu, max_batch=most, copy_streams=streams, use_graphs=graphs, start_from_device=True)
+        runner.stage(samples())
+        for rows in ([3, 1, 2], [7]):
+            runner.submit(0, rows)
+            assert runner.wait(0).tolist() == [row + 1 for row in rows]
+        calls[most, streams] = gpu.calls["copy"]
+        gpu.close()
+    assert calls[8, 1] == 0  # the network writes into host memory
+    assert calls[8, 2] > 0
+    assert calls[2048, 1] > 0
+
+
 def test_graphs_cover_every_batch_size_with_little_waste() -> None:
     for largest in (1, 2, 8, 26, 64, 256, 2048):
         sizes = graph_sizes(largest)
