@@ -103,7 +103,7 @@ class Settings(BaseModel):
     data_seed: int = _knob(20241, "seed of generated data and synthetic weights", ge=0)
     generated_images: int = _knob(1024, "images of the generated validation set", ge=16)
     generated_calibration_images: int = _knob(64, "images of the generated calibration set", ge=4)
-    generated_fit_images: int = _knob(448, "generated images that the final layer is fitted on", ge=16)
+    generated_fit_images: int = _knob(1536, "generated images that the final layer is fitted on", ge=16)
     synthetic_width: float = _knob(1.0, "channels of the synthetic model relative to the true one", gt=0, le=1)
     allow_bad_images: int = _knob(0, "unreadable images that preprocessing may leave out", ge=0)
 

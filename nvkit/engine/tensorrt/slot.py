@@ -197,7 +197,8 @@ class Slot:
                 size = self._size_of[count]
                 for target in self._rows:
                     target[:count] = rows
-                    target[count:size] = rows[-1]  # the graph computes these too; they must be rows that exist
+                    if count < size:
+                        target[count:size] = rows[-1]  # the graph computes these too; they must be rows that exist
                 if self._alone:
                     gpu.launch(self._graphs[size], stream)
                     gpu.record(self._done, stream)
