@@ -18,7 +18,8 @@ import nvkit
 from nvkit.config import RunConfig
 from nvkit.engine import backend
 from nvkit.engine.base import infer
-from nvkit.errors import ConfigError, EngineBuildError, HarnessError
+from nvkit.engine.tensorrt.layers import WEIGHTED
+from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError, HarnessError
 from nvkit.harness import TestSpec, run_test
 from nvkit.runs import RunFolder
 
@@ -29,7 +30,7 @@ TESTS = {**SMALL, "batch_size": 8, "gpu_copy_streams": 2, "builder_optimization_
 @pytest.fixture(scope="module")
 def config() -> RunConfig:
     # The true width: TensorRT and its plugins have no kernels for the narrow network of the other tests.
-    values = {**TESTS, "synthetic_width": 1.0, "min_duration": 1000, "offline_expected_qps": 5000}
+    values = {**TESTS, "synthetic_width": 1.0, "min_duration": 1000, "offline_expected_qps": 60_000}
     return nvkit.configure("auto", "resnet50", "Offline,Server", overrides={**values, "server_target_qps": 500})
 
 
@@ -63,7 +64,10 @@ def test_the_engine_passes_its_self_check_and_int8_is_used(config: RunConfig, ru
     assert share > 0.5
     assert engine.precision == "int8"
     said = json.loads((engine.path / "layers.json").read_text())
-    assert any("Int8" in json.dumps(layer) for layer in said["layers"])
+    weighted = [layer for layer in said["layers"] if WEIGHTED.search(layer["type"])]
+    assert len(weighted) > 20
+    assert {layer["precision"] for layer in weighted} == {"int8"}
+    assert "chw32" in {layer["format"] for layer in weighted}
 
 
 WAYS = [
@@ -107,14 +111,16 @@ def test_offline_and_server_are_valid_and_leave_telemetry(config: RunConfig, run
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "error", "says"),
     [
-        ("truncated", "bytes"),
-        ("gpu", "NVIDIA T4"),
-        ("version", "7.0.0"),
+        ("truncated", EngineBuildError, "bytes"),
+        ("gpu", BackendUnavailableError, "for compute capability 7.5"),
+        ("version", EngineBuildError, "7.0.0"),
     ],
 )
-def test_a_wrong_engine_is_refused(config: RunConfig, engine: Path, damage: str, says: str) -> None:
+def test_a_wrong_engine_is_refused(
+    config: RunConfig, engine: Path, damage: str, error: type[Exception], says: str
+) -> None:
     card = json.loads((engine / "engine.json").read_text())
     if damage == "truncated":
         plan = engine / card["plan"]
@@ -122,7 +128,7 @@ def test_a_wrong_engine_is_refused(config: RunConfig, engine: Path, damage: str,
     else:
         card |= {"gpu": "NVIDIA T4", "compute_capability": "7.5"} if damage == "gpu" else {"version": "7.0.0"}
         (engine / "engine.json").write_text(json.dumps(card))
-    with pytest.raises(EngineBuildError, match=says):
+    with pytest.raises(error, match=says):
         backend("tensorrt").load(engine, config.scenarios["Offline"])
 
 
