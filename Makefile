@@ -63,12 +63,12 @@ $(if $(problem),$(error nvkit: $(problem)))
 @$(PIP) install -e '.[$(extras)]' || { echo 'nvkit: the installation failed; is there a network?' >&2; exit 1; }
 endef
 
-$(VENV)/.installed: extras = vision,lab
+$(VENV)/.installed: extras = text,vision,lab
 $(VENV)/.installed: pyproject.toml
 	$(install)
 	@touch $@
 
-$(VENV)/.installed-dev: extras = vision,lab,dev
+$(VENV)/.installed-dev: extras = text,vision,lab,dev
 $(VENV)/.installed-dev: pyproject.toml
 	$(install)
 	@touch '$(VENV)/.installed' $@

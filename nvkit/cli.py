@@ -232,16 +232,18 @@ def bench(
         Path | None, typer.Option(help="checkout of mlcommons/inference, to measure its harness beside ours")
     ] = None,
     only: Annotated[
-        str, typer.Option(help="offline, server, preprocess, notebooks, reference, gpu; may also stand first; by comma")
+        str,
+        typer.Option(help="offline, server, preprocess, lengths, notebooks, reference, gpu; may also stand first"),
     ] = "",
     repeat: Annotated[int, typer.Option(help="runs of each", min=1)] = 1,
     profile: Profile = "auto",
+    benchmark: Annotated[str, typer.Option(help="benchmark of part gpu, see 'nvkit list benchmarks'")] = "resnet50",
 ) -> None:
     """Measure nvkit against what it stands on: ratios taken side by side in one run. `nvkit bench gpu` needs a GPU."""
     from nvkit.bench import bench as measure
 
     only, overrides = words(context.args, only)
-    for table in measure(reference, only, repeat, profile, overrides):
+    for table in measure(reference, only, repeat, profile, overrides, benchmark):
         typer.echo(f"{table}\n")
 
 

@@ -25,6 +25,7 @@ _IMAGENET_IMAGES = 50_000
 _RAM_GB = 4.0
 
 _DRIVER_HELP = "sudo ubuntu-drivers install (Ubuntu), or https://www.nvidia.com/drivers; then restart"
+_TEXT_HELP = 'pip install -e ".[text]"'
 _VISION_HELP = 'pip install -e ".[vision]"'
 _LAB_HELP = 'pip install -e ".[lab]"'
 _GPU_HELP = 'pip install -e ".[gpu]"'
@@ -81,6 +82,8 @@ def checkup(outputs: Path, data_dir: Path | None, model_path: Path | None = None
         "LoadGen": lambda: _package("LoadGen", system, "mlcommons-loadgen", "mlperf_loadgen", "missing", _CORE_HELP),
         "ONNX Runtime": lambda: _package("ONNX Runtime", system, "onnxruntime", "onnxruntime", "missing", _CORE_HELP),
         "OpenCV": lambda: _package("OpenCV", system, "opencv-python-headless", "cv2", "missing", _VISION_HELP),
+        "tokenizers": lambda: _package("tokenizers", system, "tokenizers", "tokenizers", "optional", _TEXT_HELP),
+        "pycocotools": lambda: _package("pycocotools", system, "pycocotools", "pycocotools", "optional", _VISION_HELP),
         "JupyterLab": lambda: _package("JupyterLab", system, "jupyterlab", "jupyterlab", "optional", _LAB_HELP),
         "ipywidgets": lambda: _package("ipywidgets", system, "ipywidgets", "ipywidgets", "optional", _LAB_HELP),
         "GPU": lambda: _gpu(system),

@@ -29,6 +29,8 @@ PACKAGES = (
     "onnxruntime",
     "mlcommons-loadgen",
     "opencv-python-headless",
+    "pycocotools",
+    "tokenizers",
     "papermill",
     "jupyterlab",
     "ipywidgets",

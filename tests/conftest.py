@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small import SMALL
+from small import SMALL, SMALL_TEXT
 
 import nvkit
 
@@ -26,6 +26,15 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_run(outputs: Path) -> nvkit.RunFolder:
     """A run of Offline and SingleStream with all stages finished."""
     config = nvkit.configure("cpu", scenario="Offline,SingleStream", quick=True, overrides=SMALL)
+    run = nvkit.open_run(config, outputs)
+    nvkit.stages.report(config, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def text_run(outputs: Path) -> nvkit.RunFolder:
+    """A run of Offline and SingleStream of bert-99, whose samples have different lengths, with all stages finished."""
+    config = nvkit.configure("cpu", "bert-99", scenario="Offline,SingleStream", quick=True, overrides=SMALL_TEXT)
     run = nvkit.open_run(config, outputs)
     nvkit.stages.report(config, run)
     return run

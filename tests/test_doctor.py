@@ -32,8 +32,18 @@ def test_every_lack_says_how_to_get_it(tmp_path: Path) -> None:
     found = by_name(checks)
 
     assert list(found) == [
-        *("Python", "Memory", "Disk", "Processor", "LoadGen", "ONNX Runtime", "OpenCV", "JupyterLab"),
-        *("ipywidgets", "GPU", "Profile", "NVIDIA driver", "CUDA", "TensorRT", "cuda-python"),
+        *("Python", "Memory", "Disk", "Processor", "LoadGen", "ONNX Runtime", "OpenCV", "tokenizers"),
+        *(
+            "pycocotools",
+            "JupyterLab",
+            "ipywidgets",
+            "GPU",
+            "Profile",
+            "NVIDIA driver",
+            "CUDA",
+            "TensorRT",
+            "cuda-python",
+        ),
         *("ImageNet", "ResNet-50 model"),
     ]
     assert all(check.how_to_get for check in checks if check.ok != "ok")

@@ -73,7 +73,7 @@ def test_conda_and_pip_pin_the_same() -> None:
     conda = dict(split_pin(entry) for entry in [*entries, *from_pip] if isinstance(entry, str) and entry != "-e .")
     wanted = [
         *PROJECT["dependencies"],
-        *(pin for e in ("vision", "lab") for pin in PROJECT["optional-dependencies"][e]),
+        *(pin for e in ("text", "vision", "lab") for pin in PROJECT["optional-dependencies"][e]),
     ]
 
     assert conda.pop("python") == frozenset([PROJECT["requires-python"]])
@@ -98,7 +98,7 @@ def test_every_module_imports_without_gpu_packages() -> None:
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    heavy = ["onnx", "onnxruntime", "cv2", "matplotlib.pyplot", "papermill"]
+    heavy = ["onnx", "onnxruntime", "cv2", "matplotlib.pyplot", "papermill", "pycocotools", "tokenizers"]
     code = f"import sys, nvkit.__main__; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, small_run: nvkit.RunFolder) -
     for name in names:
         cv2.imwrite(str(folder / "imagenet" / name), rng.integers(0, 255, (260, 300, 3), np.uint8))
     (folder / "imagenet" / "val_map.txt").write_text("".join(f"{name} 65\n" for name in names))
-    model = next((small_run.store.root / "models").glob("*/*.onnx"))
+    model = next((small_run.store.root / "models").glob("*/resnet50_synthetic.onnx"))
     shutil.copy(model, folder / "my_resnet50.onnx")
     return folder
 

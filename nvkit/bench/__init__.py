@@ -15,7 +15,7 @@ from nvkit.errors import ConfigError, nearest
 from nvkit.store import Store
 from nvkit.tables import Table
 
-PARTS = ("offline", "server", "preprocess", "notebooks", "reference", "gpu")
+PARTS = ("offline", "server", "preprocess", "lengths", "notebooks", "reference", "gpu")
 """Names of the parts; each is a module of this package with a function `measure`."""
 _ASKED_FOR = ("reference", "gpu")
 
@@ -26,6 +26,7 @@ def bench(
     repeat: int = 1,
     profile: str = "auto",
     overrides: Mapping[str, Any] | None = None,
+    benchmark: str = "resnet50",
 ) -> Iterator[Table]:
     """Measure the parts one after the other and give the table of each as soon as it is there.
 
@@ -35,9 +36,10 @@ def bench(
         repeat: How many times each part measures; tables show medians.
         profile: GPU profile of part "gpu".
         overrides: Settings of part "gpu".
+        benchmark: Benchmark of part "gpu".
 
     Raises:
-        ConfigError: an unknown part, or "reference" without a checkout.
+        ConfigError: an unknown part or benchmark, or "reference" without a checkout.
         InputError: `reference` is not a checkout of mlcommons/inference.
         MissingPackageError: the reference harness needs a package that is not installed.
         HarnessError: a test failed.
@@ -52,13 +54,20 @@ def bench(
         raise ConfigError(
             "Part reference needs MLCommons' harness.", "Give --reference FOLDER, a checkout of mlcommons/inference."
         )
-    if overrides and names != ["gpu"]:
-        raise ConfigError("Settings belong to part gpu of the bench.", "Leave them out, or give nvkit bench gpu.")
-    return _tables(names, reference, repeat, profile, overrides)
+    if (overrides or benchmark != "resnet50") and names != ["gpu"]:
+        raise ConfigError(
+            "Settings and benchmark belong to part gpu of the bench.", "Leave them out, or give nvkit bench gpu."
+        )
+    return _tables(names, reference, repeat, profile, overrides, benchmark)
 
 
 def _tables(
-    names: list[str], reference: Path | None, repeat: int, profile: str, overrides: Mapping[str, Any] | None
+    names: list[str],
+    reference: Path | None,
+    repeat: int,
+    profile: str,
+    overrides: Mapping[str, Any] | None,
+    benchmark: str,
 ) -> Iterator[Table]:
     from nvkit.runs import outputs_folder
 
@@ -69,7 +78,7 @@ def _tables(
             assert reference is not None
             yield module.measure(store, repeat, reference)
         elif name == "gpu":
-            yield from module.measure(store, repeat, profile, overrides)
+            yield from module.measure(store, repeat, profile, overrides, benchmark)
         else:
             measure: Callable[[Store, int], Table] = module.measure
             yield measure(store, repeat)

@@ -10,17 +10,24 @@ from nvkit.config import Settings
 from nvkit.harness import TestSpec, run_test
 from nvkit.results.loadgen_log import DetailLog, read_detail
 
-IMPLEMENTATION = "resnet50"
 
-
-def performance_test(scenario: str, settings: Settings, engine: Path, samples: SampleSet) -> DetailLog:
+def performance_test(
+    scenario: str, settings: Settings, engine: Path, samples: SampleSet, package: str = "resnet50"
+) -> DetailLog:
     """Run a performance test and return its log; the files are not kept.
+
+    Args:
+        scenario: LoadGen's name of the scenario.
+        settings: Resolved values.
+        engine: Folder of the engine.
+        samples: Preprocessed samples.
+        package: Folder below nvkit/benchmarks/ that encodes responses.
 
     Raises:
         HarnessError: the child failed.
     """
     with tempfile.TemporaryDirectory(prefix="nvkit-bench-") as folder:
-        spec = TestSpec(IMPLEMENTATION, scenario, "performance", settings, engine, samples)
+        spec = TestSpec(package, scenario, "performance", settings, engine, samples)
         run_test(spec, Path(folder) / "test")
         return read_detail(Path(folder) / "test")
 

@@ -14,7 +14,7 @@ import numpy as np
 import nvkit
 from nvkit.bench.figures import against_peer, table
 from nvkit.benchmarks.base import DataSet, benchmark
-from nvkit.benchmarks.resnet50.threads import single_threaded_opencv
+from nvkit.benchmarks.threads import single_threaded_opencv
 from nvkit.progress import tqdm
 from nvkit.store import Store
 from nvkit.system import usable_cores

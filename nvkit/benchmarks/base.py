@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nvkit.engine.base import Ragged
 from nvkit.errors import ConfigError
 from nvkit.store import Store
 
@@ -24,7 +25,7 @@ class TensorSpec:
     Attributes:
         name: As in the ONNX file.
         dtype: As in the ONNX file, numpy's name.
-        shape: Shape of one sample, without the batch axis.
+        shape: Shape of one sample, without the batch axis; of the longest one where lengths differ.
         scale: What one step stands for where samples of this input are preprocessed to int8.
     """
 
@@ -41,10 +42,11 @@ class DataSet:
     Attributes:
         root: Folder of the files.
         generated: Whether nvkit generated it.
-        files: File names relative to `root`; the position in this tuple is the QSL index.
-        labels: Ground truth, one for each file.
-        calibration: File names of the calibration set.
-        digest: SHA-256 over names, labels and bytes.
+        files: What samples are made from: file names relative to `root`, or ids of entries in a file. Where each
+            makes one sample, the position in this tuple is the QSL index.
+        labels: Ground truth, one for each of `files`; empty where it lies in files of the data set.
+        calibration: Those of the calibration set.
+        digest: SHA-256 over all that a score depends on.
         notes: What a reader of a result must know about this data set.
     """
 
@@ -70,6 +72,9 @@ class Model:
         output: The output that a response is encoded from.
         notes: What a reader of a result must know about this model.
         background: Leading classes of the output that no response names.
+        variable: Whether axis 1 of every input and of the output is the length of a sample, and may be cut to it.
+        ranges: JSON file of activation ranges (`nvkit.quantize.Ranges`) that came with the weights, or None where
+            calibration observes them.
     """
 
     path: Path
@@ -80,6 +85,8 @@ class Model:
     output: TensorSpec
     notes: tuple[str, ...] = ()
     background: int = 0
+    variable: bool = False
+    ranges: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +98,14 @@ class SampleSet:
         count: Number of samples.
         digest: Digest of the store key that these samples were made under.
         skipped: Names of source files that could not be read and were left out, with the user's leave.
+        lengths: An .npy file of the length of each sample, int32 [samples], where lengths differ; else None.
     """
 
     arrays: Mapping[str, Path]
     count: int
     digest: str
     skipped: tuple[str, ...] = ()
+    lengths: Path | None = None
 
     def open(self) -> dict[str, Array]:
         """Map every input's array, read-only, without loading it."""
@@ -106,6 +115,12 @@ class SampleSet:
         """Read the samples of these QSL indices, in this order, into contiguous arrays."""
         wanted = np.asarray(indices, dtype=np.int64)
         return {name: np.ascontiguousarray(array[wanted]) for name, array in self.open().items()}
+
+    def lengths_of(self, indices: Sequence[int]) -> Array | None:
+        """Return the lengths of the samples of these QSL indices, or None where all have one length."""
+        if self.lengths is None:
+            return None
+        return np.asarray(np.load(self.lengths)[np.asarray(indices, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
@@ -147,11 +162,31 @@ class Benchmark(Protocol):
     def without(self, data: DataSet, skipped: Iterable[str]) -> DataSet:
         """Return the data set without the files that preprocessing skipped: what `score` must be given."""
 
-    def encode(self, outputs: Array) -> Array:
-        """Turn the network's output for a batch into responses: row i holds the bytes of sample i's response."""
+    def encode(self, outputs: Array | Ragged, indices: Sequence[int]) -> Array | Ragged:
+        """Turn the network's output for a batch into responses; on the hot path.
 
-    def score(self, responses: Mapping[int, bytes], data: DataSet) -> Accuracy:
-        """Score the responses of an accuracy run, given by QSL index."""
+        Args:
+            outputs: What the runner returned.
+            indices: QSL index of each sample.
+
+        Returns:
+            Rows of equal size, row i holding the bytes of sample i's response, or the rows of each sample.
+        """
+
+    def agree(self, expected: Array | Ragged, found: Array | Ragged) -> Array:
+        """Tell of each sample whether two responses say the same, as bool [samples].
+
+        Of two engines, one less precise, most samples must agree; see the self-check of the build stage.
+        """
+
+    def score(self, responses: Mapping[int, bytes], data: DataSet, *, part: bool = False) -> Accuracy:
+        """Score the responses of an accuracy run, given by QSL index.
+
+        Args:
+            responses: QSL index to response.
+            data: The data set, without skipped files.
+            part: The responses are those of some samples on purpose, and others are not missing.
+        """
 
 
 @runtime_checkable

@@ -101,17 +101,28 @@ class Settings(BaseModel):
     model_path: Path | None = _knob(None, "the fp32 ONNX file; synthetic weights without it")
     download_model: bool = _knob(False, "download the reference model")
     data_seed: int = _knob(20241, "seed of generated data and synthetic weights", ge=0)
-    generated_images: int = _knob(1024, "images of the generated validation set", ge=16)
-    generated_calibration_images: int = _knob(64, "images of the generated calibration set", ge=4)
-    generated_fit_images: int = _knob(1536, "generated images that the final layer is fitted on", ge=16)
-    synthetic_width: float = _knob(1.0, "channels of the synthetic model relative to the true one", gt=0, le=1)
-    allow_bad_images: int = _knob(0, "unreadable images that preprocessing may leave out", ge=0)
+    generated_images: int = _knob(1024, "images of the generated validation set", ge=16, benchmarks=_VISION)
+    generated_calibration_images: int = _knob(64, "images of the generated calibration set", ge=4, benchmarks=_VISION)
+    generated_fit_images: int = _knob(
+        448, "generated images that the last layers are fitted on", ge=16, benchmarks=_VISION
+    )
+    generated_questions: int = _knob(1024, "questions of the generated validation set", ge=16, benchmarks=_BERT)
+    generated_calibration_questions: int = _knob(
+        64, "questions of the generated calibration set", ge=4, benchmarks=_BERT
+    )
+    generated_fit_questions: int = _knob(
+        256, "generated questions that the last layers are fitted on", ge=16, benchmarks=_BERT
+    )
+    synthetic_width: float = _knob(
+        1.0, "width of the synthetic model (channels, attention heads) relative to the true one", gt=0, le=1
+    )
+    allow_bad_images: int = _knob(0, "unreadable images that preprocessing may leave out", ge=0, benchmarks=_VISION)
 
     # calibration
     calibration_method: Literal["entropy", "max", "percentile"] = _knob("entropy", "how ranges are chosen")
     calibration_percentile: float = _knob(99.99, "share of values inside the range, percent", gt=50, le=100)
-    calibration_samples: int = _knob(500, "calibration images used at most", ge=1)
-    accuracy_check_samples: int = _knob(256, "validation images on which fp32 and int8 are compared", ge=1)
+    calibration_samples: int = _knob(500, "calibration samples used at most", ge=1)
+    accuracy_check_samples: int = _knob(256, "validation samples on which fp32 and int8 are compared", ge=1)
     calibration_cache: Path | None = _knob(None, "NVIDIA calibration cache to take the ranges from")
 
     # engine
@@ -245,7 +256,14 @@ class Settings(BaseModel):
     # BERT, 3D-UNet, DLRM and RNN-T
     bert_opt_seqlen: int | None = _gpu(None, "sequence length that the engine is optimised for", benchmarks=_BERT)
     graphs_max_seqlen: int | None = _gpu(None, "longest sequence with a CUDA graph", benchmarks=_BERT)
-    soft_drop: float | None = _gpu(None, "share of sequences not deferred", scenarios=("Server",), benchmarks=_BERT)
+    soft_drop: float | None = _knob(
+        None,
+        "quantile of tokens in a batch above which samples are answered last; 1 for none",
+        gt=0,
+        le=1,
+        scenarios=("Server",),
+        benchmarks=_BERT,
+    )
     use_fp8: bool = _gpu(False, "FP8 where the network has it", benchmarks=_BERT)
     enable_interleaved: bool = _nvidia(False, "channels first in the encoder", benchmarks=_BERT)
     slice_overlap_patch_kernel_cg_impl: bool = _nvidia(

@@ -10,7 +10,26 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nvkit.errors import DataError
+
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """What belongs to each sample of a batch where samples have different lengths, one after the other.
+
+    Attributes:
+        values: Shape [sum of lengths, *rest].
+        lengths: Rows of `values` of each sample, int, in the order of the samples.
+    """
+
+    values: Array
+    lengths: Array
+
+    def rows(self) -> list[Array]:
+        """Return each sample's rows, as views."""
+        return np.split(self.values, np.cumsum(self.lengths)[:-1])
 
 
 @dataclass(frozen=True)
@@ -24,6 +43,7 @@ class Network:
         output: Name of the graph output that responses are encoded from.
         background: Leading classes of that output that no response names; a backend need not compute them.
         input_scale: What one step of an int8 sample stands for.
+        variable: Whether axis 1 of every input and of the output is the length of a sample, and may be cut to it.
     """
 
     model: Path
@@ -32,6 +52,7 @@ class Network:
     output: str
     background: int = 0
     input_scale: float = 1.0
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,16 +78,22 @@ class Runner(Protocol):
     slots: int
     max_batch: int
 
-    def stage(self, inputs: Mapping[str, Array]) -> None:
-        """Put samples where inference reads them (axis 0 is the sample), before the test starts."""
+    def stage(self, inputs: Mapping[str, Array], lengths: Array | None = None) -> None:
+        """Put samples where inference reads them (axis 0 is the sample), before the test starts.
+
+        Args:
+            inputs: Input name to samples, padded to one length where lengths differ.
+            lengths: Length of each sample, int, of a network of variable length; else None.
+        """
 
     def submit(self, slot: int, rows: Sequence[int]) -> None:
         """Start a batch of staged samples, given by their rows, on a free slot, without waiting for it."""
 
-    def wait(self, slot: int) -> Array:
+    def wait(self, slot: int) -> Array | Ragged:
         """Wait for the batch of a slot; return the output, axis 0 in the order of the rows.
 
-        The array may be overwritten by the next batch on this slot.
+        A network of variable length gives each sample's rows without padding. The arrays may be overwritten by the
+        next batch on this slot.
         """
 
     def facts(self) -> dict[str, Any]:
@@ -105,12 +132,45 @@ class Backend(Protocol):
         """Load an engine from `folder`."""
 
 
-def infer(runner: Runner, inputs: Mapping[str, Array]) -> Array:
-    """Run all samples of `inputs` through one slot, batch by batch, and return the whole output."""
-    runner.stage(inputs)
+def infer(runner: Runner, inputs: Mapping[str, Array], lengths: Array | None = None) -> Array | Ragged:
+    """Run all samples of `inputs` through one slot, batch by batch, and return the whole output.
+
+    Args:
+        runner: The engine.
+        inputs: As of `Runner.stage`.
+        lengths: As of `Runner.stage`.
+    """
+    runner.stage(inputs, lengths)
     count = len(next(iter(inputs.values())))
     parts = []
     for start in range(0, count, runner.max_batch):
         runner.submit(0, range(start, min(start + runner.max_batch, count)))
-        parts.append(np.array(runner.wait(0)))
-    return np.concatenate(parts)
+        parts.append(joined([runner.wait(0)]))  # a copy: the next batch overwrites it
+    return joined(parts)
+
+
+def required_lengths(lengths: Array | None) -> Array:
+    """Return the lengths of the samples of a network of variable length.
+
+    Raises:
+        DataError: there are none.
+    """
+    if lengths is None:
+        raise DataError(
+            "The engine takes samples of different lengths, and the samples come without lengths.",
+            "Preprocess the samples again, or build the engine for samples of one length.",
+        )
+    return np.asarray(lengths)
+
+
+def joined(parts: Sequence[Array | Ragged]) -> Array | Ragged:
+    """Return a copy of batches, of which at least one is there and all are of one kind, one after the other."""
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    if ragged:
+        return Ragged(np.concatenate([p.values for p in ragged]), np.concatenate([p.lengths for p in ragged]))
+    return np.concatenate([part for part in parts if not isinstance(part, Ragged)])
+
+
+def sample_rows(values: Array | Ragged) -> Sequence[Array]:
+    """Return what belongs to each sample, as views."""
+    return values.rows() if isinstance(values, Ragged) else list(values)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nvkit.engine.base import Array, BuildReport, Network
+from nvkit.engine.base import Array, BuildReport, Network, Ragged, required_lengths
 from nvkit.engine.cpu import slots_of
 from nvkit.errors import EngineBuildError, ModelError, nearest
 from nvkit.store import write_json
@@ -18,24 +18,50 @@ _CARD = "engine.json"
 
 
 class NullRunner:
-    """Answers each batch with zeros of the output's shape; nothing is computed and nothing is copied."""
+    """Answers each batch with zeros of the output's shape; nothing is computed and nothing is copied.
 
-    def __init__(self, shape: Sequence[int], dtype: str, slots: int, batch_size: int) -> None:
+    Args:
+        shape: Shape of a sample's output; of a network of variable length without the length.
+        dtype: Type of the output, numpy's name.
+        slots: Batches in flight.
+        batch_size: Most samples in a batch.
+        variable: Whether samples have lengths.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], dtype: str, slots: int, batch_size: int, *, variable: bool = False
+    ) -> None:
         self.slots = slots
         self.max_batch = batch_size
         self._zeros = np.zeros((batch_size, *shape), dtype)
         self._sizes = [0] * slots
+        self._variable = variable
+        self._lengths: Array | None = None
+        self._chosen: list[Array] = [np.zeros(0, np.int64)] * slots
 
-    def stage(self, inputs: Mapping[str, Array]) -> None:
-        """Accept samples; nothing reads them."""
+    def stage(self, inputs: Mapping[str, Array], lengths: Array | None = None) -> None:
+        """Accept samples, of which nothing but their lengths is read.
+
+        Raises:
+            DataError: the network is of variable length, and there are no lengths.
+        """
+        if self._variable:
+            self._lengths = required_lengths(lengths)
+            most = self.max_batch * int(self._lengths.max())
+            self._zeros = np.zeros((most, *self._zeros.shape[1:]), self._zeros.dtype)
 
     def submit(self, slot: int, rows: Sequence[int]) -> None:
-        """Note how many samples the batch has."""
+        """Note how many samples the batch has, or how long they are."""
         self._sizes[slot] = len(rows)
+        if self._lengths is not None:
+            self._chosen[slot] = self._lengths[np.asarray(rows)]
 
-    def wait(self, slot: int) -> Array:
-        """Return a zero for each sample of the batch, as a view."""
-        return self._zeros[: self._sizes[slot]]
+    def wait(self, slot: int) -> Array | Ragged:
+        """Return a zero for each sample of the batch, or for each of its rows, as a view."""
+        if self._lengths is None:
+            return self._zeros[: self._sizes[slot]]
+        lengths = self._chosen[slot]
+        return Ragged(self._zeros[: int(lengths.sum())], lengths)
 
     def facts(self) -> dict[str, Any]:
         """Return nothing: there is nothing to tell."""
@@ -78,9 +104,11 @@ class NullBackend:
         if network.output not in outputs:
             raise ModelError(f"{network.model} has no output '{network.output}'.", nearest(network.output, outputs))
         found = outputs[network.output]
-        shape = [max(1, dim.dim_value) for dim in found.shape.dim[1:]]
+        first = 2 if network.variable else 1  # axes before it are the batch and, where samples have one, the length
+        shape = [max(1, dim.dim_value) for dim in found.shape.dim[first:]]
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(found.elem_type)).name
-        write_json(folder / _CARD, {"backend": self.name, "shape": shape, "dtype": dtype})
+        card = {"backend": self.name, "shape": shape, "dtype": dtype, "variable": network.variable}
+        write_json(folder / _CARD, card)
         return BuildReport(layers={}, details={"output": f"zeros of {dtype} {shape}"})
 
     def load(self, folder: Path, settings: Any) -> NullRunner:
@@ -91,7 +119,8 @@ class NullBackend:
         """
         try:
             card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-            return NullRunner(card["shape"], card["dtype"], slots_of(settings), settings.batch_size)
+            slots, variable = slots_of(settings), card.get("variable", False)
+            return NullRunner(card["shape"], card["dtype"], slots, settings.batch_size, variable=variable)
         except (OSError, ValueError, KeyError) as error:
             raise EngineBuildError(
                 f"{folder} holds no engine of backend null: {error}.", "Run the build stage again."

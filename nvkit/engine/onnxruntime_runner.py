@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nvkit.engine.base import Array
+from nvkit.engine.base import Array, Ragged, required_lengths
 from nvkit.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -18,15 +18,24 @@ class OnnxRuntimeRunner:
     """Sessions on an optimised network.
 
     `submit` only prepares the input: a view of the staged samples where their rows follow one another, else a copy
-    into the slot's own batch buffer. `wait` computes, on the calling thread and its session's pool.
+    into the slot's own batch buffer. Where samples have lengths, the batch is cut to its longest one, always a copy.
+    `wait` computes, on the calling thread and its session's pool.
 
     Args:
         sessions: One for each slot; may be the same one.
         output: Name of the output to return.
         batch_size: Most samples in a batch.
+        variable: Whether axis 1 of every input and of the output is the length of a sample.
     """
 
-    def __init__(self, sessions: Sequence[onnxruntime.InferenceSession], output: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        sessions: Sequence[onnxruntime.InferenceSession],
+        output: str,
+        batch_size: int,
+        *,
+        variable: bool = False,
+    ) -> None:
         self.slots = len(sessions)
         self.max_batch = batch_size
         self._runs = [session.run for session in sessions]
@@ -35,12 +44,15 @@ class OnnxRuntimeRunner:
         self._staged: list[tuple[str, Array]] = []
         self._buffers: list[dict[str, Array]] = [{} for _ in sessions]
         self._feeds: list[dict[str, Array]] = [{} for _ in sessions]
+        self._variable = variable
+        self._lengths: Array | None = None
+        self._cuts: list[Array] = [np.zeros(0, np.int64) for _ in sessions]
 
-    def stage(self, inputs: Mapping[str, Array]) -> None:
+    def stage(self, inputs: Mapping[str, Array], lengths: Array | None = None) -> None:
         """Keep the arrays; contiguous ones are not copied.
 
         Raises:
-            DataError: names, types or shapes are not the network's.
+            DataError: names, types or shapes are not the network's, or it needs lengths and there are none.
         """
         for name, value in self._inputs.items():
             if name not in inputs:
@@ -49,12 +61,21 @@ class OnnxRuntimeRunner:
         self._staged = [(name, np.ascontiguousarray(inputs[name])) for name in self._inputs]
         for buffers in self._buffers:
             buffers.clear()
+        if self._variable:
+            self._lengths = required_lengths(lengths)
 
     def submit(self, slot: int, rows: Sequence[int]) -> None:
         """Point the slot's next run at these rows."""
         count = len(rows)
         first = rows[0]
         feeds = self._feeds[slot]
+        if self._lengths is not None:
+            chosen = np.asarray(rows)
+            self._cuts[slot] = cut = self._lengths[chosen]
+            longest = int(cut.max())
+            for name, array in self._staged:
+                feeds[name] = np.ascontiguousarray(array[chosen, :longest])
+            return
         if count == 1 or _consecutive(rows, first, count):
             for name, array in self._staged:
                 feeds[name] = array[first : first + count]
@@ -68,10 +89,13 @@ class OnnxRuntimeRunner:
             np.take(array, rows, axis=0, out=target, mode="clip")
             feeds[name] = target
 
-    def wait(self, slot: int) -> Array:
-        """Run the slot's batch and return the output."""
+    def wait(self, slot: int) -> Array | Ragged:
+        """Run the slot's batch and return the output, of samples of different lengths without the padding."""
         output: Array = self._runs[slot](self._outputs, self._feeds[slot])[0]
-        return output
+        if self._lengths is None:
+            return output
+        lengths = self._cuts[slot]
+        return Ragged(output[np.arange(output.shape[1]) < lengths[:, None]], lengths)
 
     def facts(self) -> dict[str, Any]:
         """Return nothing: slots and threads stand in the settings."""

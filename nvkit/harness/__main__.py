@@ -53,6 +53,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
         {name: Path(path) for name, path in spec["samples"]["arrays"].items()},
         spec["samples"]["count"],
         spec["samples"]["digest"],
+        lengths=Path(lengths) if (lengths := spec["samples"]["lengths"]) else None,
     )
     _say(phase="loading the engine")
     runner = backend(settings.backend).load(Path(spec["engine"]), settings)
@@ -66,12 +67,11 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     _say(phase="predicted", expectation=expectation(settings, scenario), **asdict(predicted))
 
     library = QuerySampleLibrary(samples, runner, settings.performance_sample_count)
-    timeout_s = settings.deque_timeout_usec / 1e6
-    sut = sut_for(scenario, runner, encode, library.row_of, timeout_s, lambda error: _fail(folder, error))
+    sut = sut_for(scenario, runner, encode, library, settings, lambda error: _fail(folder, error))
     trace = mode != "accuracy" and predicted.samples <= settings.trace_samples
     test = test_settings(settings, scenario, mode, samples.count)
     sut.start()
-    handle, qsl = lg.ConstructFastSUT(sut.issue, lambda: None), library.construct()
+    handle, qsl = lg.ConstructFastSUT(sut.issue, sut.flush), library.construct()
     started, done = time.perf_counter(), threading.Event()
 
     def report() -> None:
@@ -97,6 +97,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
         {
             "completed": sut.completed,
             "batches": sut.batches,
+            "deferred": sut.deferred,
             "seconds": seconds,
             "begin": begin,
             "end": end,

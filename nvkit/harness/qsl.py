@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nvkit.benchmarks.base import SampleSet
-from nvkit.engine.base import Runner
+from nvkit.engine.base import Array, Runner
 
 
 class QuerySampleLibrary:
@@ -13,6 +13,7 @@ class QuerySampleLibrary:
 
     Attributes:
         row_of: QSL index to row of the staged samples; -1 if it is not staged.
+        lengths: Length of each sample, by QSL index; None where all have one length.
     """
 
     def __init__(self, samples: SampleSet, runner: Runner, performance_count: int) -> None:
@@ -20,13 +21,14 @@ class QuerySampleLibrary:
         self._runner = runner
         self._performance_count = min(performance_count, samples.count)
         self.row_of = [-1] * samples.count
+        self.lengths: Array | None = samples.lengths_of(range(samples.count))
 
     def load(self, indices: list[int]) -> None:
         """Stage the samples of these QSL indices; those staged before are given up.
 
         Issued in this order, as in Offline and MultiStream, samples lie side by side and a batch needs no copy.
         """
-        self._runner.stage(self._samples.load(indices))
+        self._runner.stage(self._samples.load(indices), self._samples.lengths_of(indices))
         for row, index in enumerate(indices):
             self.row_of[index] = row
 

@@ -99,7 +99,7 @@ def match(ranges: Ranges, tensors: Iterable[str]) -> Matched:
 
     Args:
         ranges: From `read_cache`.
-        tensors: Names of the network's tensors to quantise (`graph.quantizable`).
+        tensors: Names of the network's tensors that need a range (`graph.observable`).
 
     Raises:
         RangesError: no name matches.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 #: Per-channel Q/DQ needs the `axis` attribute that came with this opset.
 MIN_OPSET = 13
 
+#: Domain of composite operations: calls of model-local functions that a backend may have one kernel for.
+COMPOSITE = "nvkit"
+
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_SHAPE_VALUES = 64  # constants of at most so many values may be shapes, which inference reads
 _COMBINING = frozenset({"Add", "Sum", "Concat", "Mul"})
 _POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"})
 _NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax"})
@@ -57,25 +63,18 @@ def prepare(path: Path) -> onnx.ModelProto:
     convolutions (ONNX Runtime's basic optimisations, which keep standard operators and tensor names), and with
     the shapes of all tensors. Every node has a name.
 
+    A network with composite operations is nvkit's own and has nothing to fold; its calls are kept, so that ranges
+    are those of tensors between them and a backend can still put its kernels in.
+
     Raises:
         ModelError: the file is not a valid ONNX network.
     """
-    import onnx
-    import onnxruntime
-
     model = load_model(path)
     try:
-        if _opset(model) < MIN_OPSET:
-            model = onnx.version_converter.convert_version(model, MIN_OPSET)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        with tempfile.TemporaryDirectory(prefix="nvkit-") as folder:
-            target = Path(folder) / "prepared.onnx"
-            options.optimized_model_filepath = str(target)
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            onnx.shape_inference.infer_shapes_path(str(target))
-            model = onnx.load(str(target))
+        if any(node.domain == COMPOSITE for node in model.graph.node):
+            _infer_types(model)
+        else:
+            model = _folded(model)
     except Exception as error:
         raise _broken(path, error) from error
     for number, node in enumerate(model.graph.node):
@@ -89,10 +88,24 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
     These are the inputs of convolutions and matrix products, and those of additions, concatenations and poolings
     that lie before one. What comes after the last weighted layer stays float, so logits keep their resolution;
     that layer is a thousandth of a ResNet-50's work. A tensor between a layer and its ReLU is left out, because
-    both runtimes compute the pair as one.
+    both runtimes compute the pair as one, and so is one between a matrix product and its bias. Composite operations
+    compute in float.
     """
+    return _before_weighted(model, composites=False)
+
+
+def observable(model: onnx.ModelProto) -> list[str]:
+    """Return the activations that need a range, in network order.
+
+    Beside the quantisable ones these are what composite operations read and make, for a backend whose kernels of
+    them are int8 inside and out.
+    """
+    return _before_weighted(model, composites=True)
+
+
+def _before_weighted(model: onnx.ModelProto, *, composites: bool) -> list[str]:
     constants = {tensor.name for tensor in model.graph.initializer}
-    floats = _float_tensors(model)
+    products = _unbiased(model, constants)
     inner: set[str] = set()  # tensors with a weighted layer somewhere after them
     wanted: set[str] = set()
     for node in reversed(model.graph.node):
@@ -101,13 +114,28 @@ def quantizable(model: onnx.ModelProto) -> list[str]:
         if not reaches:
             continue
         inner.update(node.input)
-        if weighted or node.op_type in _COMBINING | _POOLING:
-            inputs = [name for name in node.input if name and name not in constants]
-            if weighted and node.op_type != "MatMul":
-                inputs = inputs[:1]
-            wanted.update(name for name in inputs if name in floats)
+        inputs = [name for name in node.input if name and name not in constants | products]
+        if node.domain == COMPOSITE:
+            wanted.update([*inputs, *node.output] if composites else [])
+        elif weighted:
+            wanted.update(inputs if node.op_type == "MatMul" else inputs[:1])
+        elif node.op_type in _COMBINING | _POOLING:
+            wanted.update(inputs)
+    floats = _float_tensors(model)
     order = [value.name for value in model.graph.input] + [n for node in model.graph.node for n in node.output]
-    return [name for name in dict.fromkeys(order) if name in wanted]
+    return [name for name in dict.fromkeys(order) if name in wanted and name in floats]
+
+
+def _unbiased(model: onnx.ModelProto, constants: Collection[str]) -> set[str]:
+    """Return the matrix products that only an addition of a constant reads."""
+    readers = consumers(model)
+    return {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and [reader.op_type for reader in readers[node.output[0]]] == ["Add"]
+        and any(name in constants for name in readers[node.output[0]][0].input)
+    }
 
 
 def keep_output(model: onnx.ModelProto, output: str, path: Path) -> None:
@@ -153,6 +181,39 @@ def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
         for name in node.input:
             readers[name].append(node)
     return readers
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+    import onnxruntime
+
+    if _opset(model) < MIN_OPSET:
+        model = onnx.version_converter.convert_version(model, MIN_OPSET)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="nvkit-") as folder:
+        target = Path(folder) / "prepared.onnx"
+        options.optimized_model_filepath = str(target)
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        onnx.shape_inference.infer_shapes_path(str(target))
+        return onnx.load(str(target))
+
+
+def _infer_types(model: onnx.ModelProto) -> None:
+    """Add the types of all tensors, in place; weights are not copied for it, they may be more than a gigabyte."""
+    import onnx
+
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    bare.graph.MergeFrom(onnx.GraphProto(node=model.graph.node, input=model.graph.input, output=model.graph.output))
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > _SHAPE_VALUES:
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            bare.graph.initializer.append(tensor)
+    inferred = onnx.shape_inference.infer_shapes(bare)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(inferred.graph.value_info)
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:

@@ -1,4 +1,4 @@
-"""A network that also returns the activations to quantise."""
+"""A network that returns the activations that need a range."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nvkit.errors import ModelError, RangesError
-from nvkit.quantize.graph import prepare, quantizable
+from nvkit.quantize.graph import observable, prepare
 
 Batch = Mapping[str, npt.NDArray[Any]]
 
 
 class ObservedNetwork:
-    """An fp32 network in ONNX Runtime whose outputs are every activation that int8 would quantise.
+    """An fp32 network in ONNX Runtime whose outputs are every activation that needs a range.
 
     Args:
         path: The fp32 ONNX file.
@@ -34,7 +34,7 @@ class ObservedNetwork:
         import onnxruntime
 
         model = prepare(path)
-        self.tensors = quantizable(model)
+        self.tensors = observable(model)
         if not self.tensors:
             raise ModelError(
                 f"{path} has no convolution and no matrix product, so nothing to quantise.",

@@ -47,7 +47,8 @@ class Ranges:
 
     Attributes:
         tensors: Tensor name to range, in network order.
-        method: "entropy", "max", "percentile", or "cache" for ranges read from a calibration cache.
+        method: "entropy", "max", "percentile", "cache" for ranges read from a calibration cache, or "trained" for
+            those that came with weights trained for int8.
         percentile: Percent of values not clipped, for that method; else None.
         samples: Number of calibration samples, 0 if unknown.
         model: SHA-256 of the ONNX file.
@@ -134,7 +135,7 @@ class Observation:
 
 
 def observe(model: Path, batches: Iterable[Batch], *, total: int, calibration: str = "") -> Observation:
-    """Run a calibration set in fp32 and count the magnitudes of every activation that int8 would quantise.
+    """Run a calibration set in fp32 and count the magnitudes of every activation that needs a range.
 
     Samples run side by side, one on each core where the network allows it: while one is counted, another is
     computed. Memory does not grow with the number of samples, and the result does not depend on their order.

@@ -35,7 +35,8 @@ def lists(stages: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _lists(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if data := stages.get("setup", {}).get("data"):
-        files = list(zip(data["files"], data["labels"], strict=True))
+        labels = data["labels"]  # empty where files of the data set hold the ground truth
+        files = list(zip(data["files"], labels, strict=True)) if labels else data["files"]
         yield {"what": "data set", "sha256": data["digest"], "entries": len(files)}
         yield {"what": "data set list", "sha256": digest_of(files), "entries": len(files)}
         yield {

@@ -5,6 +5,7 @@ nvkit's score stands beside it, and the two must agree in every digit that the s
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def _agreeing(scenario: str, script: str, output: str, score: Accuracy) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     if score.line in lines:
         return score.line
-    kind = score.line.partition("=")[0]
-    found = next((line for line in lines if line.partition("=")[0] == kind), None)
+    kind = _kind(score.line)
+    found = next((line for line in lines if _kind(line) == kind), None)
     if found is None:
         last = lines[-1] if lines else "nothing"
         raise ExecutionError(f"{script} printed no score of {scenario}: {last}", "Run it by hand to see why.")
@@ -105,3 +106,8 @@ def _agreeing(scenario: str, script: str, output: str, score: Accuracy) -> str:
         f"{scenario}: MLCommons' script says {found!r}, nvkit says {score.line!r}.",
         "Is the data folder the one that the log was made with? Otherwise this is a defect of nvkit: report it.",
     )
+
+
+def _kind(line: str) -> str:
+    """Return what a score's line is of: the words before its first figure, "accuracy=" or '{"exact_match": '."""
+    return re.split(r"[-\d]", line, maxsplit=1)[0].strip()

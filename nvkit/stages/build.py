@@ -135,9 +135,9 @@ def _self_check(
     plain = on_cpu(settings, "fp32")
     reference = build_engine(store, network, plain)
     scale = network.input_scale
-    expected = bench.encode(run_samples(reference, plain, samples, count, "self-check, fp32 reference", scale))
-    found = bench.encode(run_samples(engine, settings, samples, count, "self-check, engine", scale))
-    share = agreement(expected, found)
+    expected = run_samples(reference, plain, samples, count, "self-check, fp32 reference", scale)
+    found = run_samples(engine, settings, samples, count, "self-check, engine", scale)
+    share = agreement(bench, bench.encode(expected, range(count)), bench.encode(found, range(count)))
     least = _AGREEMENT[engine.precision]
     if share < least:
         raise EngineBuildError(

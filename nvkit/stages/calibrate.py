@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from nvkit.benchmarks.base import Array, benchmark
+from nvkit.benchmarks.base import Array, SampleSet, benchmark
 from nvkit.config import RunConfig
 from nvkit.engine import backend
-from nvkit.engine.base import Network
+from nvkit.engine.base import Network, Ragged, sample_rows
 from nvkit.runs import RunFolder, StageResult
 from nvkit.stages.engines import QUANTISED, agreement, build_engine, on_cpu, run_samples
 from nvkit.stages.preprocess import PreprocessResult, preprocess
@@ -27,7 +27,7 @@ class CalibrateResult(StageResult):
     Attributes:
         why_not: Why this run needs no calibration; empty if it was done.
         origin: Whether the ranges were made now or reused.
-        method: Which ranges the network uses: entropy, max, percentile or cache.
+        method: Which ranges the network uses: entropy, max, percentile, cache or, those of the weights, trained.
         ranges: Method to the JSON file of its ranges.
         quantized: The Q/DQ ONNX file.
         quantized_layers: Operator type to number of int8 nodes.
@@ -63,6 +63,7 @@ class CalibrateResult(StageResult):
             model.output.name,
             background=model.background,
             input_scale=model.inputs[0].scale,
+            variable=model.variable,
         )
 
     def tables(self) -> list[Any]:
@@ -94,7 +95,7 @@ class CalibrateResult(StageResult):
 
 
 def calibrate(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> CalibrateResult:
-    """Find the ranges (or read the user's calibration cache), quantise, and compare fp32 with int8.
+    """Find the ranges (or read the user's calibration cache, or the weights' own), quantise, compare fp32 with int8.
 
     Raises:
         RangesError: the user's calibration cache does not fit the network.
@@ -113,7 +114,7 @@ def calibrate(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> Cali
 
         found = _ranges(config, run, first, before)
         ranges = {path.stem.removeprefix("ranges-"): path for path in sorted(found.path.glob("ranges-*.json"))}
-        method = "cache" if settings.calibration_cache else settings.calibration_method
+        method = next(iter(ranges)) if len(ranges) == 1 else settings.calibration_method
 
         def make(folder: Path) -> None:
             report = quantize(first.model.path, Ranges.load(ranges[method]), folder / "qdq.onnx", scheme=scheme)
@@ -137,26 +138,37 @@ def calibrate(config: RunConfig, run: RunFolder, *, fresh: bool = False) -> Cali
 
 
 def _ranges(config: RunConfig, run: RunFolder, first: SetupResult, before: PreprocessResult) -> Artefact:
-    """Return the artefact that holds ranges-<method>.json, and a calibration cache for each method."""
+    """Return the artefact that holds ranges-<method>.json, and a calibration cache for each method.
+
+    Ranges that the user gives, or that came with the weights, have a method of their own, the only one.
+    """
     from nvkit.quantize.calibration_cache import match, read_cache, write_cache
-    from nvkit.quantize.graph import prepare, quantizable
-    from nvkit.quantize.ranges import METHODS, observe
+    from nvkit.quantize.graph import observable, prepare
+    from nvkit.quantize.ranges import METHODS, Ranges, observe
 
     settings, samples = config.shared, before.calibration
     key: dict[str, Any] = {"model": first.model.digest, "percentile": settings.calibration_percentile, "version": 1}
-    if samples is None:
-        assert settings.calibration_cache is not None
+    if settings.calibration_cache is not None:
         cache = read_cache(settings.calibration_cache)
 
         def take(folder: Path) -> None:
-            match(cache, quantizable(prepare(first.model.path))).ranges.save(folder / "ranges-cache.json")
+            match(cache, observable(prepare(first.model.path))).ranges.save(folder / "ranges-cache.json")
 
         return run.store.get_or_make("ranges", {**key, "cache": cache.calibration}, take)
 
+    if (trained := first.model.ranges) is not None:
+
+        def copy(folder: Path) -> None:
+            ranges = Ranges.load(trained)
+            ranges.save(folder / f"ranges-{ranges.method}.json")
+
+        return run.store.get_or_make("ranges", {**key, "trained": file_digest(trained)}, copy)
+
+    assert samples is not None
     count = min(samples.count, settings.calibration_samples)
 
     def work(folder: Path) -> None:
-        batches = (samples.load([i]) for i in range(count))
+        batches = (_sample(samples, i, variable=first.model.variable) for i in range(count))
         seen = observe(first.model.path, batches, total=count, calibration=samples.digest)
         for method in METHODS:
             ranges = seen.ranges(method, settings.calibration_percentile)
@@ -174,14 +186,23 @@ def _compared(
     data = bench.without(first.data, before.samples.skipped)
     count = min(before.samples.count, settings.accuracy_check_samples)
     network = result.network(first)
-    responses: dict[str, Array] = {}
+    responses: dict[str, Array | Ragged] = {}
     for precision in ("fp32", "int8"):
         wanted = on_cpu(settings, precision)
         engine = build_engine(run.store, network, wanted)
         found = run_samples(engine, wanted, before.samples, count, f"{precision} accuracy", network.input_scale)
-        responses[precision] = bench.encode(found)
+        responses[precision] = bench.encode(found, range(count))
     scores = {
-        precision: bench.score({i: rows[i].tobytes() for i in range(count)}, data).line
-        for precision, rows in responses.items()
+        precision: bench.score({i: row.tobytes() for i, row in enumerate(sample_rows(encoded))}, data, part=True).line
+        for precision, encoded in responses.items()
     }
-    return {"accuracy": scores, "agreement": agreement(responses["fp32"], responses["int8"]), "checked": count}
+    agree = agreement(bench, responses["fp32"], responses["int8"])
+    return {"accuracy": scores, "agreement": agree, "checked": count}
+
+
+def _sample(samples: SampleSet, index: int, *, variable: bool) -> dict[str, Array]:
+    """Return one sample, where samples have lengths without its padding: it has no part in the ranges."""
+    inputs, lengths = samples.load([index]), samples.lengths_of([index])
+    if not variable or lengths is None:
+        return inputs
+    return {name: array[:, : lengths[0]] for name, array in inputs.items()}

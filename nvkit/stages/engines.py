@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from nvkit.benchmarks.base import Array, SampleSet
+from nvkit.benchmarks.base import Array, Benchmark, SampleSet
 from nvkit.engine import backend
-from nvkit.engine.base import BuildReport, Network, infer
+from nvkit.engine.base import BuildReport, Network, Ragged, infer, joined
 from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, write_json
 
@@ -62,6 +62,7 @@ def build_engine(store: Store, network: Network, settings: Any) -> Engine:
         "output": network.output,
         "background": network.background,
         "input scale": network.input_scale,
+        **({"variable": True} if network.variable else {}),
         "backend": chosen.name,
         **chosen.identity(settings),
     }
@@ -95,7 +96,7 @@ def on_cpu(settings: Any, precision: str) -> Any:
 
 def run_samples(
     engine: Engine, settings: Any, samples: SampleSet, count: int, what: str, input_scale: float = 1.0
-) -> Array:
+) -> Array | Ragged:
     """Run samples through an engine, outside LoadGen.
 
     Args:
@@ -107,26 +108,27 @@ def run_samples(
         input_scale: What one step of integer samples stands for.
 
     Returns:
-        The outputs, axis 0 the samples.
+        The outputs in the order of the samples, as of `Runner.wait`.
     """
     runner = backend(engine.backend).load(engine.path, settings)
     step = runner.max_batch
     parts = []
     try:
         for start in tqdm(range(0, count, step), desc=what, unit="batch"):
-            inputs = samples.load(range(start, min(start + step, count)))
+            wanted = range(start, min(start + step, count))
+            inputs = samples.load(wanted)
             if settings.input_dtype == "fp32":
                 inputs = {name: _floats(array, input_scale) for name, array in inputs.items()}
-            parts.append(infer(runner, inputs))
+            parts.append(infer(runner, inputs, samples.lengths_of(wanted)))
     finally:
         runner.close()
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 def _floats(array: Array, scale: float) -> Array:
     return array.astype(np.float32) * np.float32(scale) if array.dtype == np.int8 else array
 
 
-def agreement(expected: Array, found: Array) -> float:
-    """Return the share of samples (axis 0) with equal responses."""
-    return float(np.mean((expected == found).reshape(len(expected), -1).all(axis=1)))
+def agreement(bench: Benchmark, expected: Array | Ragged, found: Array | Ragged) -> float:
+    """Return the share of samples whose encoded responses say the same."""
+    return float(np.mean(bench.agree(expected, found)))

@@ -187,12 +187,16 @@ def _one_test(
             logs=logs,
             telemetry=judge(read(folder), child["begin"], child["end"], child["completed"]),
             runner=child["runner"],
-            notes=(*engines.notes, *power.notes),
+            notes=(*engines.notes, *power.notes, *_answered_last(child["deferred"])),
         )
 
     result = run.stage(TestResult, *_identity(engines, scenario, mode), work, fresh=fresh)
     print(result.headline(), flush=True)
     return result
+
+
+def _answered_last(deferred: int) -> list[str]:
+    return [f"soft_drop: {deferred:,} samples were answered after the last query"] if deferred else []
 
 
 def _score(config: RunConfig, first: SetupResult, samples: PreprocessResult, folder: Path) -> Accuracy:

@@ -34,7 +34,8 @@ class SetupResult(StageResult):
 
     def usable(self) -> bool:
         """Whether the data set and the model are still there."""
-        return self.data.root.is_dir() and self.model.path.is_file()
+        files = [self.model.path, *([self.model.ranges] if self.model.ranges else [])]
+        return self.data.root.is_dir() and all(path.is_file() for path in files)
 
     def tables(self) -> list[Any]:
         """Return the machine, data and model, then each scenario's values with their origins."""
@@ -42,8 +43,8 @@ class SetupResult(StageResult):
         what = Table(
             ["what", "which"],
             [
-                ["data set", f"{kind}, {len(self.data.files)} samples"],
-                ["calibration set", f"{len(self.data.calibration)} samples"],
+                ["data set", f"{kind}, {len(self.data.files)} entries"],
+                ["calibration set", f"{len(self.data.calibration)} entries"],
                 ["data digest", self.data.digest[:16]],
                 ["model", self.model.description],
                 ["model SHA-256", self.model.digest[:16]],

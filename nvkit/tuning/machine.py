@@ -15,6 +15,7 @@ _NO_MATTER = frozenset(
         *("telemetry_hz", "apply_power"),
         *("data_dir", "model_path", "download_model", "data_seed", "generated_images", "allow_bad_images"),
         *("generated_calibration_images", "generated_fit_images", "synthetic_width"),
+        *("generated_questions", "generated_calibration_questions", "generated_fit_questions"),
         *("calibration_method", "calibration_percentile", "calibration_samples", "calibration_cache"),
         "accuracy_check_samples",
         # how long a test is, what is expected of it, and in which order samples come

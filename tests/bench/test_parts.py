@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import nvkit
-from nvkit.bench import notebooks, offline, preprocess, server
+from nvkit.bench import lengths, notebooks, offline, preprocess, server
 from nvkit.bench.children import performance_test, server_figure
 from nvkit.bench.small_network import small_engine, small_network
 from nvkit.benchmarks.base import SampleSet
@@ -77,6 +79,27 @@ def test_the_offline_part_runs_both_sides_on_the_same_work(small_run: nvkit.RunF
     assert "samples/s" in text
     assert "batch 8" in text
     assert "0.125 of the true width, synthetic weights, generated data" in text
+
+
+def test_the_lengths_part_differs_in_lengths_alone(text_run: nvkit.RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Settings, Path, SampleSet, str]] = []
+
+    def fake(scenario: str, settings: Settings, engine: Path, samples: SampleSet, package: str) -> Any:
+        tokens = samples.lengths_of(range(samples.count))
+        assert tokens is not None
+        seen.append((settings, engine, replace(samples, lengths=None), package))
+        # As fast as if only tokens cost.
+        return SimpleNamespace(require=lambda key: {"result_samples_per_second": 1e6 / tokens.mean()}[key])
+
+    monkeypatch.setattr(lengths, "performance_test", fake)
+    shown = lengths.compare(text_run.config, text_run.store, 2)
+    assert len(seen) == 4
+    assert all(part == seen[0] for part in seen)
+    samples = nvkit.stages.preprocess(text_run.config, text_run).samples
+    assert seen[0][0].min_query_count == samples.count
+    assert seen[0][3] == "bert"
+    (row,) = shown.rows
+    assert row[4] == pytest.approx(384 / samples.lengths_of(range(samples.count)).mean(), abs=1e-3)  # type: ignore[union-attr]
 
 
 def test_a_bare_loop_that_fails_is_an_error_with_its_last_line(tmp_path: Path) -> None:

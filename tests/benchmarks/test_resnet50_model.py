@@ -14,6 +14,7 @@ from benchmarks.resnet50_settings import make_settings
 from onnx import TensorProto, helper, numpy_helper
 
 from nvkit.benchmarks.base import DataSet, Model
+from nvkit.benchmarks.published import Published
 from nvkit.benchmarks.resnet50 import BENCHMARK, network, reference
 from nvkit.errors import ChecksumError, DataError, ModelError, SetupError
 from nvkit.store import Store
@@ -68,7 +69,7 @@ def test_synthetic_network_recognises_images_it_has_not_seen(synthetic: Model, s
     settings = make_settings(generated_images=80)
     data = BENCHMARK.dataset(settings, store)
     samples = BENCHMARK.preprocess(settings, store, data).load(range(80))["input_tensor:0"]
-    responses = BENCHMARK.encode(run(synthetic, samples))
+    responses = BENCHMARK.encode(run(synthetic, samples), range(80))
     accuracy = BENCHMARK.score({i: row.tobytes() for i, row in enumerate(responses)}, data)
     assert 8 < accuracy.value < 100  # chance is 0.1 %; the true size with more fit images does far better
 
@@ -123,7 +124,7 @@ def test_a_network_of_ones_own_is_adapted(
     classifier(path, classes, argmax=argmax, source=source)
     model = BENCHMARK.model(make_settings(model_path=path), Store(tmp_path / "store"))
     outputs = run(model, np.zeros((2, 3, 224, 224), np.float32))
-    assert BENCHMARK.encode(outputs).tolist() == [[response], [response]]
+    assert BENCHMARK.encode(outputs, [0, 1]).tolist() == [[response], [response]]
     assert not model.synthetic
     assert "custom model" in model.notes[0]
     assert model.inputs[0].name == "input_tensor:0"
@@ -139,7 +140,7 @@ def test_the_reference_is_told_by_its_checksum(tmp_path: Path, monkeypatch: pyte
         BENCHMARK.model(settings, Store(tmp_path / "store"))
 
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(reference, "REFERENCES", (reference.Reference(11, "https://example.org/x", md5),))
+    monkeypatch.setattr(reference, "REFERENCES", (Published(path.name, "https://example.org/x", md5, "opset 11"),))
     model = BENCHMARK.model(settings, Store(tmp_path / "store"))
     assert "opset 11" in model.description
     assert model.path == path
@@ -191,7 +192,7 @@ def test_downloads_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_responses_and_score() -> None:
     data = DataSet(Path(), True, ("a", "b", "c"), (864, 0, 5), (), "")
-    responses = BENCHMARK.encode(np.array([865, 1, 0], np.int64))
+    responses = BENCHMARK.encode(np.array([865, 1, 0], np.int64), [0, 1, 2])
     assert responses.shape == (3, 1)
     assert responses[0].tobytes().hex() == "60030000"  # NVIDIA's logs hold these bytes for class 864
     accuracy = BENCHMARK.score({i: row.tobytes() for i, row in enumerate(responses)}, data)

@@ -25,7 +25,7 @@ COUNT = 50
 class Runner:
     slots, max_batch = 3, 4
 
-    def stage(self, inputs: Mapping[str, Array]) -> None:
+    def stage(self, inputs: Mapping[str, Array], lengths: Array | None = None) -> None:
         self.staged = inputs["x"]
         self.rows: dict[int, list[int]] = {}
 
@@ -40,7 +40,7 @@ class Runner:
         pass
 
 
-def encode(outputs: Array) -> Array:
+def encode(outputs: Array, indices: Sequence[int]) -> Array:
     return (7 * outputs - 3).astype("<i4")
 
 
@@ -48,15 +48,16 @@ def main(folder: Path, scenario: str) -> None:
     np.save(folder / "x.npy", np.arange(COUNT).reshape(COUNT, 1))
     runner = Runner()
     library = QuerySampleLibrary(SampleSet({"x": folder / "x.npy"}, COUNT, "x"), runner, 20)
-    sut = sut_for(scenario, runner, encode, library.row_of, 0.001, lambda error: sys.exit(str(error)))
     settings = Settings(
+        deque_timeout_usec=1000,
         offline_expected_qps=100,
         server_target_qps=2000,
         single_stream_expected_latency_ns=1_000_000,
         multi_stream_expected_latency_ns=1_000_000,
     )
+    sut = sut_for(scenario, runner, encode, library, settings, lambda error: sys.exit(str(error)))
     sut.start()
-    handle, qsl = lg.ConstructFastSUT(sut.issue, lambda: None), library.construct()
+    handle, qsl = lg.ConstructFastSUT(sut.issue, sut.flush), library.construct()
     test = test_settings(settings, scenario, "accuracy", COUNT)
     lg.StartTestWithLogSettings(handle, qsl, test, log_settings(folder, trace=False), str(folder / "audit.config"))
     sut.stop()

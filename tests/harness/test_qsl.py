@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from nvkit.harness.qsl import QuerySampleLibrary
 class Runner:
     slots, max_batch = 1, 4
     staged: Mapping[str, Array]
+    lengths: Array | None
 
-    def stage(self, inputs: Mapping[str, Array]) -> None:
-        self.staged = inputs
+    def stage(self, inputs: Mapping[str, Array], lengths: Array | None = None) -> None:
+        self.staged, self.lengths = inputs, lengths
 
     def submit(self, slot: int, rows: Sequence[int]) -> None:
         raise AssertionError("a QSL runs nothing")
@@ -45,6 +47,20 @@ def test_samples_are_staged_in_loadgens_order(library: tuple[QuerySampleLibrary,
     assert runner.staged["b"].tolist() == [107, 102, 109]
     assert all(array.flags.c_contiguous and type(array) is np.ndarray for array in runner.staged.values())
     assert [qsl.row_of[index] for index in (7, 2, 9)] == [0, 1, 2]
+
+
+def test_lengths_are_staged_with_their_samples(library: tuple[QuerySampleLibrary, Runner], tmp_path: Path) -> None:
+    qsl, runner = library
+    qsl.load([7, 2])
+    assert (qsl.lengths, runner.lengths) == (None, None)
+    np.save(tmp_path / "lengths.npy", np.arange(20, 30, dtype=np.int32))
+    samples = replace(qsl._samples, lengths=tmp_path / "lengths.npy")
+    qsl = QuerySampleLibrary(samples, runner, 4)
+    qsl.load([7, 2])
+    assert runner.lengths is not None
+    assert runner.lengths.tolist() == [27, 22]
+    assert qsl.lengths is not None
+    assert qsl.lengths.tolist() == list(range(20, 30))
 
 
 def test_unloaded_and_never_loaded_samples_have_no_row(library: tuple[QuerySampleLibrary, Runner]) -> None:

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nvkit.config import Settings
 from nvkit.engine.base import Array
-from nvkit.harness.sut import BatchingSut, InlineSut, Responder, sut_for
+from nvkit.harness.responder import Responder
+from nvkit.harness.sut import BatchingSut, InlineSut, sut_for
 from nvkit.results.loadgen_log import read_detail
 from nvkit.results.raw_log import read_accuracy
 
 CHILD = Path(__file__).with_name("sut_child.py")
 ROW_OF = [100 + index for index in range(64)]
+LIBRARY: Any = SimpleNamespace(row_of=ROW_OF, lengths=None)
 
 
 class Runner:
@@ -68,7 +71,7 @@ class Reports:
         return {sample: int(np.frombuffer(data, "<i4")[0]) for call in self.calls for sample, data in call}
 
 
-def encode(outputs: Array) -> Array:
+def encode(outputs: Array, indices: Sequence[int]) -> Array:
     return outputs.reshape(-1, 1).astype("<i4") * 2
 
 
@@ -113,8 +116,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_a_response_is_the_encoded_output_of_its_sample(reports: Reports) -> None:
     responder = Responder(encode, 4)
-    responder.complete([7, 8, 9], np.array([10, 20, 30]))
-    responder.complete([11], np.array([40]))
+    responder.complete([7, 8, 9], [1, 2, 3], np.array([10, 20, 30]))
+    responder.complete([11], [4], np.array([40]))
     assert reports.answers == {7: 20, 8: 40, 9: 60, 11: 80}
     assert [len(call) for call in reports.calls] == [3, 1]
 
@@ -122,13 +125,13 @@ def test_a_response_is_the_encoded_output_of_its_sample(reports: Reports) -> Non
 def test_response_objects_are_made_once(reports: Reports) -> None:
     responder = Responder(encode, 4)
     for start in range(0, 40, 4):
-        responder.complete(range(start, start + 4), np.arange(4))
+        responder.complete(range(start, start + 4), range(4), np.arange(4))
     assert len(reports.objects) == 4
 
 
 def test_an_output_without_a_row_for_each_sample_is_an_error(reports: Reports) -> None:
     with pytest.raises(ValueError, match="broadcast"):
-        Responder(encode, 4).complete([1, 2, 3], np.array([1, 2]))
+        Responder(encode, 4).complete([1, 2, 3], [1, 2, 3], np.array([1, 2]))
 
 
 def test_inline_runs_a_query_in_the_calling_thread(reports: Reports) -> None:
@@ -237,7 +240,7 @@ def test_stop_ends_waiting_threads(reports: Reports) -> None:
 
 @pytest.mark.parametrize("scenario", ["Offline", "SingleStream"])
 def test_the_garbage_collector_pauses_while_queries_come(reports: Reports, scenario: str) -> None:
-    sut = sut_for(scenario, Runner(), encode, ROW_OF, 0.0, pytest.fail)
+    sut = sut_for(scenario, Runner(), encode, LIBRARY, Settings(), pytest.fail)
     sut.start()
     assert not gc.isenabled()
     sut.stop()
@@ -259,7 +262,7 @@ def test_an_exception_of_a_batch_is_handed_on(reports: Reports) -> None:
 
 def test_scenarios_have_the_sut_that_suits_them(reports: Reports) -> None:
     def kind(scenario: str) -> type:
-        return type(sut_for(scenario, Runner(), encode, ROW_OF, 0.0, pytest.fail))
+        return type(sut_for(scenario, Runner(), encode, LIBRARY, Settings(), pytest.fail))
 
     assert {kind("SingleStream"), kind("MultiStream")} == {InlineSut}
     assert {kind("Offline"), kind("Server")} == {BatchingSut}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nvkit.errors import ConfigError, ExecutionError, InvalidResultError
-from nvkit.record.reference_accuracy import reference_accuracy
+from nvkit.record.reference_accuracy import _kind, reference_accuracy
 
 _SCRIPT = """
 import argparse, json, struct
@@ -60,3 +60,9 @@ def test_a_folder_that_is_no_checkout_is_refused(complied, tmp_path: Path) -> No
         reference_accuracy(complied.config, complied.run, tmp_path, fresh=True)
     with pytest.raises(ConfigError, match="There is no folder"):
         reference_accuracy(complied.config, complied.run, tmp_path / "nowhere")
+
+
+def test_a_line_of_scores_is_known_by_its_words() -> None:
+    assert _kind("accuracy=54.297%, good=139, total=256") == _kind("accuracy=1.0%, good=1, total=100") == "accuracy="
+    squad = '{"exact_match": 83.5, "f1": 90.8}'
+    assert _kind(squad) == _kind('{"exact_match": 1.0, "f1": 2.0}') != _kind("mAP=37.5%")

@@ -11,7 +11,10 @@ from small import SMALL
 
 import nvkit
 from nvkit import stages
+from nvkit.benchmarks.base import Model
+from nvkit.benchmarks.resnet50 import ResNet50
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
+from nvkit.quantize.ranges import Ranges
 from nvkit.runs import RunFolder
 
 
@@ -100,6 +103,27 @@ def test_ranges_can_come_from_nvidias_cache(small_run: RunFolder) -> None:
     result = stages.calibrate(config, nvkit.open_run(config, small_run.path.parent.parent))
     assert result.method == "cache"
     assert result.quantized_layers == before.quantized_layers
+
+
+def test_ranges_can_come_with_the_weights(
+    small_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stages.calibrate(small_run.config, _read_only(small_run))
+    replace(Ranges.load(before.ranges["max"]), method="trained").save(tmp_path / "weights.json")
+    model = ResNet50.model
+
+    def with_ranges(self: ResNet50, *given: object) -> Model:
+        return replace(model(self, *given), ranges=tmp_path / "weights.json")
+
+    monkeypatch.setattr(ResNet50, "model", with_ranges)
+    config = nvkit.configure("cpu", scenario="Offline", quick=True, overrides={**SMALL, "calibration_samples": 7})
+    run = nvkit.open_run(config, small_run.path.parent.parent)
+    result = stages.calibrate(config, run)
+    assert (result.method, set(result.ranges)) == ("trained", {"trained"})
+    assert result.quantized_layers == before.quantized_layers
+    assert stages.preprocess(config, run).calibration is None
+    (tmp_path / "weights.json").unlink()
+    assert not stages.setup(config, run).usable()
 
 
 def test_fp32_needs_no_calibration(small_run: RunFolder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,24 @@ class ResNet50:
 
     def without(self, data: DataSet, skipped: Iterable[str]) -> DataSet:
         """Return the data set without the files that preprocessing skipped: what `score` must be given."""
-        from nvkit.benchmarks.resnet50.dataset import without
+        from nvkit.benchmarks.data_files import without
 
         return without(data, skipped)
 
-    def encode(self, outputs: Array) -> Array:
+    def encode(self, outputs: Array, indices: Sequence[int]) -> Array:
         """Turn class numbers with background into responses of one int32, 0 to 999, shape [n, 1]."""
         from nvkit.benchmarks.resnet50.accuracy import encode_classes
 
         return encode_classes(outputs)
 
-    def score(self, responses: Mapping[int, bytes], data: DataSet) -> Accuracy:
-        """Return top-1 accuracy in percent; file i of `data` has QSL index i."""
+    def agree(self, expected: Array, found: Array) -> Array:
+        """Tell of each image whether two responses name the same class."""
+        from nvkit.benchmarks.resnet50.accuracy import same_class
+
+        return same_class(expected, found)
+
+    def score(self, responses: Mapping[int, bytes], data: DataSet, *, part: bool = False) -> Accuracy:
+        """Return top-1 accuracy in percent of the samples in `responses`; file i of `data` has QSL index i."""
         from nvkit.benchmarks.resnet50.accuracy import score_responses
 
         return score_responses(responses, data)

@@ -14,12 +14,20 @@ from nvkit.errors import DataError
 Array = npt.NDArray[Any]
 
 
+_RESPONSE = np.dtype("<i4")
+
+
 def encode_classes(outputs: Array) -> Array:
     """Turn class numbers of 0 (background) to 1000 into responses: int32 little-endian, 0 to 999, shape [n, 1].
 
     The background class becomes -1, which no label equals.
     """
-    return np.ascontiguousarray(outputs.reshape(len(outputs), 1) - 1, dtype="<i4")
+    return np.subtract(outputs.reshape(len(outputs), 1), 1, dtype=_RESPONSE, casting="same_kind")
+
+
+def same_class(expected: Array, found: Array) -> Array:
+    """Tell of each of two sets of responses, shape [n, 1], whether they are equal, as bool [n]."""
+    return np.asarray((expected == found)[:, 0])
 
 
 def score_responses(responses: Mapping[int, bytes], data: DataSet) -> Accuracy:

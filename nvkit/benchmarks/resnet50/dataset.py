@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from nvkit.benchmarks.base import DataSet
+from nvkit.benchmarks.data_files import file_hashes, require_files
 from nvkit.errors import DataError
-from nvkit.progress import tqdm
-from nvkit.store import Store, digest_of, file_digest, write_json
+from nvkit.store import Store, digest_of
 
 CLASSES = 1000
 _OFFICIAL_CALIBRATION = "cal_image_list_option_1.txt"
@@ -42,9 +39,6 @@ def find_dataset(settings: Any, store: Store) -> DataSet:
 def read_folder(root: Path, store: Store, *, official: bool = True, threads: int | None = None) -> DataSet:
     """Read a folder in the layout of the ImageNet validation set.
 
-    The digest of the bytes is kept in the store under the names, sizes and modification times of the files, so that
-    50,000 images are read for it only once.
-
     Args:
         root: The folder.
         store: Where the digests of the files are kept.
@@ -62,8 +56,8 @@ def read_folder(root: Path, store: Store, *, official: bool = True, threads: int
     entries = read_map(root / "val_map.txt")
     calibration, notes = _calibration_files(root, [name for name, _ in entries], official)
     files = list(dict.fromkeys([*(name for name, _ in entries), *calibration]))
-    _require_files(root, files)
-    hashes = _file_hashes(root, files, store, threads)
+    require_files(root, files, "Put the files there, flat as listed, or remove their lines from the map.")
+    hashes = file_hashes(root, files, store, threads)
     identity = [[name, label, hashes[name]] for name, label in entries]
     return DataSet(
         root=root,
@@ -74,15 +68,6 @@ def read_folder(root: Path, store: Store, *, official: bool = True, threads: int
         digest=digest_of([identity, [[name, hashes[name]] for name in calibration]]),
         notes=tuple(notes),
     )
-
-
-def without(data: DataSet, skipped: Iterable[str]) -> DataSet:
-    """Return the data set without these files: QSL index i is then row i of a sample set that skipped them."""
-    gone = frozenset(skipped)
-    if not gone:
-        return data
-    kept = [(name, label) for name, label in zip(data.files, data.labels, strict=True) if name not in gone]
-    return dataclasses.replace(data, files=tuple(n for n, _ in kept), labels=tuple(label for _, label in kept))
 
 
 def read_map(path: Path) -> list[tuple[str, int]]:
@@ -126,39 +111,3 @@ def _calibration_files(root: Path, files: Sequence[str], official: bool) -> tupl
         return [name for name, _ in read_map(root / "cal_map.txt")], ["calibration set: cal_map.txt of the data folder"]
     first = list(files[:_CALIBRATION_COUNT])
     return first, [f"calibration set: the first {len(first)} images, not MLPerf's list"]
-
-
-def _require_files(root: Path, files: Sequence[str]) -> None:
-    missing = [name for name in files if not (root / name).is_file()]
-    if missing:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise DataError(
-            f"{len(missing)} of {len(files)} listed image files are not in {root}: {names}.",
-            "Put the files there, flat as listed, or remove their lines from the map.",
-        )
-
-
-def _file_hashes(root: Path, files: Sequence[str], store: Store, threads: int | None) -> dict[str, str]:
-    from nvkit.benchmarks.resnet50.threads import worker_count
-
-    stats = [(root / name).stat() for name in files]
-    listing = hashlib.sha256()
-    for name, stat in zip(files, stats, strict=True):
-        listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-
-    def make(folder: Path) -> None:
-        with ThreadPoolExecutor(worker_count(threads)) as pool:
-            work = pool.map(lambda name: _hash(root / name), files)
-            bar = tqdm(work, total=len(files), desc="Reading data set", unit="file", disable=len(files) < 1000)
-            write_json(folder / "sha256.json", dict(zip(files, bar, strict=True)))
-
-    artefact = store.get_or_make("digests", {"root": str(root.resolve()), "files": listing.hexdigest()}, make)
-    hashes: dict[str, str] = json.loads((artefact.path / "sha256.json").read_text(encoding="utf-8"))
-    return hashes
-
-
-def _hash(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError:  # preprocessing names and counts the files that cannot be used
-        return "unreadable"

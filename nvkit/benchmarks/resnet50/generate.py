@@ -13,8 +13,9 @@ from pathlib import Path
 
 import cv2
 
+from nvkit.benchmarks.drawing import spread_labels
 from nvkit.benchmarks.resnet50 import images
-from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
+from nvkit.benchmarks.threads import single_threaded_opencv, worker_count
 from nvkit.progress import tqdm
 from nvkit.store import Artefact, Store, write_text
 
@@ -57,7 +58,7 @@ def generated_folder(store: Store, seed: int, counts: Mapping[Split, int], threa
 
 
 def _make_split(folder: Path, split: Split, seed: int, count: int, threads: int | None) -> None:
-    labels = images.labels(seed, split.number, count)
+    labels = spread_labels(seed, split.number, count, images.CLASSES)
     names = [split.names.format(index + 1) for index in range(count)]
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(exist_ok=True)

@@ -6,36 +6,18 @@ a bias. Node and tensor names follow the TensorFlow graph that the reference fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from nvkit.benchmarks.convolutions import Conv, Floats, Parameters, conv_node, finish, initialisers
 from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMPLE_SHAPE, SOFTMAX_OUTPUT
 
 FEATURES = "resnet_model/Mean:0"
 """Pooled features, what the last layer sees, [N, features]."""
-OPSET = 13
-IR_VERSION = 8
-"""Explicit, because every onnxruntime since 1.20 reads it and not every one reads the newest."""
-
 _BLOCKS = (3, 4, 6, 3)
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Conv:
-    """One convolution: square kernel, padded by half of it on each side."""
-
-    name: str
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int
 
 
 @dataclass(frozen=True)
@@ -77,23 +59,7 @@ def topology(width: float = 1.0) -> Topology:
     return Topology(stem, tuple(blocks), channels)
 
 
-def conv_node(conv: Conv, source: str, target: str, *, bias: bool = True) -> onnx.NodeProto:
-    """Return the ONNX node of a convolution; its parameters are `<name>/kernel` and `<name>/bias`."""
-    pad = conv.kernel // 2
-    return helper.make_node(
-        "Conv",
-        [source, f"{conv.name}/kernel", *([f"{conv.name}/bias"] if bias else [])],
-        [target],
-        name=f"{conv.name}/Conv2D",
-        kernel_shape=[conv.kernel, conv.kernel],
-        strides=[conv.stride, conv.stride],
-        pads=[pad, pad, pad, pad],
-    )
-
-
-def resnet50(
-    parameters: Mapping[str, tuple[Floats, Floats]], dense: tuple[Floats, Floats], width: float
-) -> onnx.ModelProto:
+def resnet50(parameters: Parameters, dense: tuple[Floats, Floats], width: float) -> onnx.ModelProto:
     """Assemble the network.
 
     Args:
@@ -119,33 +85,16 @@ def resnet50(
     logits = graph.add("Add", [at, "resnet_model/dense/bias"], "resnet_model/dense/BiasAdd")
     graph.add("Softmax", [logits], "softmax_tensor", axis=1)
     graph.add("ArgMax", [logits], "ArgMax", axis=1, keepdims=0)
-    initialisers = {"resnet_model/dense/kernel": dense[0], "resnet_model/dense/bias": dense[1]}
-    for name, (kernel, bias) in parameters.items():
-        initialisers |= {f"{name}/kernel": kernel, f"{name}/bias": bias}
+    last_layer = {"resnet_model/dense/kernel": dense[0], "resnet_model/dense/bias": dense[1]}
     return finish(
         graph.nodes,
-        initialisers,
+        {**last_layer, **initialisers(parameters)},
         inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *SAMPLE_SHAPE])],
         outputs=[
             helper.make_tensor_value_info(CLASS_OUTPUT, TensorProto.INT64, ["batch"]),
             helper.make_tensor_value_info(SOFTMAX_OUTPUT, TensorProto.FLOAT, ["batch", CLASSES]),
         ],
         name="resnet50_v1.5",
-    )
-
-
-def finish(
-    nodes: list[onnx.NodeProto],
-    initialisers: Mapping[str, Floats],
-    inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto],
-    name: str,
-) -> onnx.ModelProto:
-    """Wrap nodes and parameters into a model of this module's opset and IR version."""
-    tensors = [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in initialisers.items()]
-    graph = helper.make_graph(nodes, name, inputs, outputs, tensors)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nvkit"
     )
 
 

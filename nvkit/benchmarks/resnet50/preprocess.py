@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nvkit.benchmarks.image_files import BadImage, read_image_file
 from nvkit.benchmarks.resnet50.tensors import SIDE
 
 PREPROCESSING_VERSION = 1
@@ -20,15 +21,8 @@ PREPROCESSING_VERSION = 1
 
 SHORT_SIDE = int(100.0 * SIDE / 87.5)
 MEANS_RGB = (123.68, 116.78, 103.94)
-DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "int8": np.dtype(np.int8)}
 
 _MEANS = tuple(np.float32(mean) for mean in MEANS_RGB)
-_PNG = b"\x89PNG\r\n\x1a\n"
-_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])  # TEM, RST0 to RST7, SOI
-
-
-class BadImage(Exception):  # noqa: N818 - not an error of the run: the caller counts and reports it
-    """A file cannot be used; the text says why."""
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -37,12 +31,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         BadImage: the file is missing, empty, cut short, or not a JPEG or PNG image.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadImage(error.strerror or str(error)) from error
-    if why := _damage(data):
-        raise BadImage(why)
+    data = read_image_file(path)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -72,39 +61,3 @@ def preprocess_image(path: Path, row: npt.NDArray[Any]) -> None:
         if row.dtype == np.int8:
             np.clip(values, -128, 127, out=values)
         row[channel] = values
-
-
-def _damage(data: bytes) -> str | None:
-    """Say what is wrong with an image file, as far as its outer structure shows.
-
-    OpenCV decodes a JPEG that was cut short without a word and fills the rest with grey, so the end marker is looked
-    for here. It cannot occur inside of entropy-coded data, and a thumbnail's own lies before the start of scan.
-    """
-    if not data:
-        return "is empty"
-    if data.startswith(_PNG):
-        return None if b"IEND" in data[-64:] else "is a PNG file that was cut short"
-    if not data.startswith(b"\xff\xd8"):
-        return "is not a JPEG or PNG image"
-    scan = _start_of_scan(data)
-    if scan is None:
-        return "is a JPEG file without image data"
-    return None if data.rfind(b"\xff\xd9", scan) >= 0 else "is a JPEG file that was cut short"
-
-
-def _start_of_scan(data: bytes) -> int | None:
-    """Return the offset of the first start-of-scan marker of a JPEG file, following the lengths of its segments."""
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte before a marker
-            at += 1
-        elif marker in _WITHOUT_LENGTH:
-            at += 2
-        elif marker == 0xDA:
-            return at
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None

@@ -19,8 +19,8 @@ from nvkit.benchmarks.resnet50.fit import fit_last_layer
 from nvkit.benchmarks.resnet50.generate import FIT, generated_folder
 from nvkit.benchmarks.resnet50.preprocess import preprocess_image
 from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMPLE_SHAPE
-from nvkit.benchmarks.resnet50.threads import single_threaded_opencv, worker_count
 from nvkit.benchmarks.resnet50.weights import seeded_weights
+from nvkit.benchmarks.threads import single_threaded_opencv, worker_count
 from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, replacing, write_json
 

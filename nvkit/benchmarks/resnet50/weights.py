@@ -16,11 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from nvkit.benchmarks.resnet50.network import Block, Conv, Topology, conv_node, finish
+from nvkit.benchmarks.convolutions import Conv, Floats, Parameters, conv_node, finish
+from nvkit.benchmarks.resnet50.network import Block, Topology
 from nvkit.progress import tqdm
-
-Floats = npt.NDArray[np.float32]
-Parameters = dict[str, tuple[Floats, Floats]]
 
 # Standard deviation of a residual branch beside the 1 of a fresh channel, and in channels that are carried on.
 _FRESH_SCALE = 0.3

@@ -29,6 +29,10 @@ _BUILD_SETTINGS = (
     "builder_options",
     "use_fusions",
     "disable_beta1_smallk",
+    "use_small_tile_gemm_plugin",
+    "bert_opt_seqlen",
+    "use_fp8",
+    "nms_type",
     "active_sms",
     "dla_core",
     "dla_batch_size",
@@ -37,6 +41,7 @@ _LOAD_SETTINGS = (
     "compute_capability",
     "gpu_inference_streams",
     "use_graphs",
+    "graphs_max_seqlen",
     "start_from_device",
     "run_infer_on_copy_streams",
 )
@@ -93,9 +98,11 @@ class TensorRtBackend:
             ModelError: the ONNX file is not usable, or TensorRT cannot parse it.
             EngineBuildError: TensorRT cannot build it.
         """
+        from nvkit.engine.tensorrt import detector
         from nvkit.engine.tensorrt.build import build_plan
         from nvkit.engine.tensorrt.layers import summary, to_json
         from nvkit.engine.tensorrt.options import max_batch
+        from nvkit.engine.tensorrt.packed import told
 
         identity = self.identity(settings)
         library, target = load_library(self.name), identity["compute_capability"]
@@ -112,7 +119,11 @@ class TensorRtBackend:
             "max_batch": max_batch(settings),
             "fixed_batch": fixed,
             "plugins": list(built.prepared.plugins),
+            "lengths": told(built.prepared.form),
         }
+        ending = built.prepared.detector
+        if ending is not None and ending.detection is not None and ending.anchors is not None:
+            card["detection"] = detector.save(folder, ending.detection, ending.anchors)
         write_card(folder, built.plan, card)
         write_json(folder / "layers.json", to_json(built.layers, built.layer_text))
         counts, facts = summary(built.layers)

@@ -11,7 +11,9 @@ from typing import Any
 
 from nvkit.engine.base import Network
 from nvkit.engine.tensorrt import layers as layer_list
+from nvkit.engine.tensorrt import transformer
 from nvkit.engine.tensorrt.card import elsewhere
+from nvkit.engine.tensorrt.detection import chosen_way
 from nvkit.engine.tensorrt.device import gpu
 from nvkit.engine.tensorrt.flavours import Library
 from nvkit.engine.tensorrt.fusions import LEAST_COMPUTE_CAPABILITY, SMALL_TILE
@@ -24,8 +26,11 @@ from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 _MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory|cudaErrorMemoryAllocation|[Rr]equested size", re.I)
 # Warnings of TensorRT 8.6 that say nothing: SmallTileGEMM_TRT has a field for each epilogue and is given the one in
-# use, and nvkit gives ranges without a calibrator.
-_EMPTY = re.compile(r"Attribute epilogue\w* not found in plugin node|Calibrator is not being used")
+# use, BERT's plugins can do without some, and nvkit gives ranges without a calibrator.
+_EMPTY = re.compile(
+    r"Attribute (epilogue\w*|filterDim\w|bias|dq_probs|rescale) not found in plugin node|Calibrator is not being used"
+)
+_RANGELESS = "Missing scale and zero-point for tensor"  # of what a transformer's graph leaves to fp16 on purpose
 _NO_KERNEL = re.compile(r"[Cc]ould not find any implementation for node ([^.\n]+)")
 _LOG_LINES = 3
 
@@ -70,6 +75,9 @@ def build_plan(library: Library, network: Network, settings: Any, target: str, c
     Raises:
         EngineBuildError, ModelError, ConfigError, BackendUnavailableError: see `build_once`.
     """
+    if network.variable:
+        plugins, notes = transformer.chosen_plugins(library, settings, target)
+        return _build_once(library, network, settings, target, cache, plugins, notes)
     plugins, why_not = chosen_plugins(library, settings, target)
     notes = [why_not] if why_not else []
     if plugins:
@@ -123,10 +131,15 @@ def _build_once(
     trt, log = library.trt, library.log
     log.taken()
     log.layers = ""
-    prepared = typed_graph(network, settings) if library.strongly_typed else implicit_graph(network, settings, plugins)
+    way, said_of_way = chosen_way(library, settings.nms_type, target)
+    if library.strongly_typed:
+        prepared = typed_graph(network, settings, way)
+    else:
+        prepared = implicit_graph(network, settings, plugins, way)
+    notes = [*notes, *([said_of_way] if prepared.detector and said_of_way else [])]
     builder = _builder(library)
     definition = parse(library, builder, prepared, settings)
-    config, options = make_config(library, builder, definition, settings, target)
+    config, options = make_config(library, builder, definition, settings, target, prepared.form)
     timing = None
     if cache is not None and not library.portable:  # for a compute capability nothing is timed
         timing = TimingCache(cache, library, f"{gpu().name} {settings.active_sms or 100} percent")
@@ -151,7 +164,11 @@ def _build_once(
         text,
         options,
         [*prepared.notes, *notes, *(timing.notes if timing else [])],
-        [line for line in dict.fromkeys([*said, *log.taken()]) if not _EMPTY.search(line)],
+        [
+            line
+            for line in dict.fromkeys([*said, *log.taken()])
+            if not _EMPTY.search(line) and not (prepared.precisions and _RANGELESS in line)
+        ],
         seconds,
     )
 
@@ -221,7 +238,7 @@ def _tensors(library: Library, network: Any, prepared: Prepared, settings: Any) 
         dtype = library.trt.nptype(tensor.dtype).__name__
         return {"name": tensor.name, "dtype": dtype, "shape": list(tuple(tensor.shape)[1:]), **more}
 
-    return {
-        "inputs": [entry(tensor, format=settings.input_format) for tensor in inputs],
-        "outputs": [entry(tensor, offset=prepared.tail.offset) for tensor in outputs],
-    }
+    made = [entry(tensor, offset=prepared.tail.offset) for tensor in outputs]
+    if prepared.detector is not None and (left := prepared.detector.detection) is not None:
+        made = [{"name": left.output, "dtype": "float32", "shape": [left.detections, 6], "offset": 0}]
+    return {"inputs": [entry(tensor, format=settings.input_format) for tensor in inputs], "outputs": made}

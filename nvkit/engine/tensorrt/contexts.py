@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.engine.tensorrt.cuda import CudaGpu, Gpu, Handle, gpu_count
+from nvkit.engine.tensorrt.detector import Detector
 from nvkit.engine.tensorrt.flavours import Library, load_library
+from nvkit.engine.tensorrt.flight import Context
 from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 
@@ -71,9 +73,15 @@ class TensorRtContext:
 
     def set_batch(self, size: int) -> None:
         """Say how many samples the next batch has."""
-        for name, shape in self._inputs.items():
-            if not self._context.set_input_shape(name, (size, *shape)):
-                raise ConfigError(f"The engine takes no batch of {size} samples.", "Build it with this --batch-size.")
+        self.set_shapes({name: (size, *shape) for name, shape in self._inputs.items()})
+
+    def set_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Say what shapes the inputs of the next batch have."""
+        for name, shape in shapes.items():
+            if not self._context.set_input_shape(name, shape):
+                raise ConfigError(
+                    f"The engine takes no batch whose '{name}' is {list(shape)}.", "Build it with this --batch-size."
+                )
 
     def enqueue(self, stream: Handle) -> None:
         """Put the network on a stream."""
@@ -81,7 +89,7 @@ class TensorRtContext:
             raise EngineBuildError("TensorRT refused to start the network.", "See the console for its reason.")
 
 
-def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -> list[TensorRtContext]:
+def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -> list[Context]:
     """Load the plan onto a GPU and make `count` contexts, each on its own profile.
 
     Raises:
@@ -96,9 +104,12 @@ def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -
     engine = runtime.deserialize_cuda_engine((folder / card["plan"]).read_bytes())
     if engine is None:
         raise _refused(library, folder)
-    shapes = {t["name"]: tuple(t["shape"]) for t in card["inputs"]}
+    one_shape = not (card["fixed_batch"] or card.get("lengths"))
+    shapes = {t["name"]: tuple(t["shape"]) for t in card["inputs"]} if one_shape else {}
     stream = gpu.stream()
-    contexts = [TensorRtContext(engine, i, {} if card["fixed_batch"] else shapes, stream) for i in range(count)]
+    contexts: list[Context] = [TensorRtContext(engine, i, shapes, stream) for i in range(count)]
+    if (told := card.get("detection")) is not None:
+        contexts = [Detector(context, gpu, folder, told, card["max_batch"]) for context in contexts]
     gpu.finish()
     return contexts
 

@@ -1,4 +1,4 @@
-"""What the runner needs of one GPU: memory, streams, events, graphs and the gather kernel. The CUDA seam.
+"""What the runner needs of one GPU: memory, streams, events, graphs and kernels. The CUDA seam.
 
 Addresses are plain integers. `CudaGpu` is the real thing; the tests drive the runner on a simulated one. Calls of
 cuda-python release the interpreter while they wait.
@@ -18,7 +18,9 @@ from nvkit.engine.base import Array
 from nvkit.errors import BackendUnavailableError, ExecutionError, HarnessError
 
 Handle = Any
-"""A stream, an event or a graph: made by a Gpu and only given back to it."""
+"""A stream, an event, a graph or a kernel: made by a Gpu and only given back to it."""
+
+_SHARED = 48 << 10  # bytes of shared memory that a kernel may use without asking
 
 
 # The GPU that a thread's calls go to. It belongs to the thread and not to a CudaGpu: another one may have changed it.
@@ -64,6 +66,20 @@ class Gpu(Protocol):
 
     def gather(self, target: int, parameters: int, rows: int, row_bytes: int, stream: Handle) -> None:
         """Collect rows of staged samples on a stream; gather.cu says what lies at `parameters`."""
+
+    def kernel(self, source: str, name: str, shared: int) -> Handle:
+        """Return a kernel of <source>.ptx that may use so many bytes of dynamic shared memory."""
+
+    def start(
+        self,
+        kernel: Handle,
+        grid: tuple[int, int],
+        threads: int,
+        shared: int,
+        arguments: tuple[int, ...],
+        stream: Handle,
+    ) -> None:
+        """Start a kernel, whose arguments are addresses, on a stream."""
 
     def record(self, event: Handle, stream: Handle) -> None:
         """Let the event happen when the stream comes to this point."""
@@ -117,12 +133,8 @@ class CudaGpu:
         self.name: str = self._check(runtime.cudaGetDeviceProperties(index)).name.split(b"\0")[0].decode()
         self._to_any = runtime.cudaMemcpyKind.cudaMemcpyDefault
         self._relaxed = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        ptx = resources.files(__package__).joinpath("gather.ptx").read_bytes()
-        module = self._check_driver(driver.cuModuleLoadData(ptx + b"\0"))
-        self._kernels = {
-            unit: self._check_driver(driver.cuModuleGetFunction(module, f"gather{unit}".encode()))
-            for unit in (16, 4, 1)
-        }
+        self._modules: dict[str, Any] = {}
+        self._kernels = {unit: self.kernel("gather", f"gather{unit}", 0) for unit in (16, 4, 1)}
 
     def activate(self) -> None:
         """Make this the calling thread's GPU."""
@@ -184,6 +196,31 @@ class CudaGpu:
         launched = self._driver.cuLaunchKernel(
             self._kernels[unit], rows, blocks, 1, 256, 1, 1, 0, int(stream), values, 0
         )
+        self._check_driver(launched)
+
+    def kernel(self, source: str, name: str, shared: int) -> Handle:
+        """Return a kernel of a PTX file of this package; the driver compiles the file once."""
+        if source not in self._modules:
+            ptx = resources.files(__package__).joinpath(f"{source}.ptx").read_bytes()
+            self._modules[source] = self._check_driver(self._driver.cuModuleLoadData(ptx + b"\0"))
+        found = self._check_driver(self._driver.cuModuleGetFunction(self._modules[source], name.encode()))
+        if shared > _SHARED:
+            most = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._check_driver(self._driver.cuFuncSetAttribute(found, most, shared))
+        return found
+
+    def start(
+        self,
+        kernel: Handle,
+        grid: tuple[int, int],
+        threads: int,
+        shared: int,
+        arguments: tuple[int, ...],
+        stream: Handle,
+    ) -> None:
+        """Start a kernel, whose arguments are addresses, on a stream."""
+        values = (arguments, (ctypes.c_void_p,) * len(arguments))
+        launched = self._driver.cuLaunchKernel(kernel, *grid, 1, threads, 1, 1, shared, int(stream), values, 0)
         self._check_driver(launched)
 
     def record(self, event: Handle, stream: Handle) -> None:

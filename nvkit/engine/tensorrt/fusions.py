@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nvkit.engine.tensorrt.onnx_tools import Links, attribute, prune
+from nvkit.engine.tensorrt.onnx_tools import Links, attribute, plugin_node, prune
 
 if TYPE_CHECKING:
     import onnx
@@ -174,7 +174,7 @@ def _res2_node(links: Links, stage: list[Bottleneck], amax: Mapping[str, float])
         fields[f"r_res2{letter}_br2c_r"] = np.ones(256, np.float32)
         ranges += _ranges_of(block)
     fields["dynamic_ranges"] = np.array([amax[name] for name in ranges], np.float32)
-    return _plugin(RES2, "nvkit/res2", [first.source], stage[-1].output, fields)
+    return plugin_node(RES2, "nvkit/res2", [first.source], [stage[-1].output], fields)
 
 
 def _conv_fields(links: Links, conv: onnx.NodeProto, name: str) -> dict[str, npt.NDArray[np.generic]]:
@@ -201,19 +201,8 @@ def _small_tile_node(links: Links, block: Bottleneck, amax: Mapping[str, float],
         "epilogueScaleBiasBetaRelu": np.array([1], np.int32),
         "fairShareCacheSize": np.array([0], np.int32),
     }
-    return _plugin(SMALL_TILE, f"nvkit/small_tile_{number}", [conv.input[0], block.shortcut], block.output, fields)
-
-
-def _plugin(
-    operator: str, name: str, inputs: list[str], output: str, fields: Mapping[str, npt.NDArray[np.generic]]
-) -> onnx.NodeProto:
-    """Return a node that TensorRT's ONNX parser makes a plugin of: the operator is the plugin's name."""
-    from onnx import helper, numpy_helper
-
-    node = helper.make_node(operator, inputs, [output], name=name, plugin_version="1", plugin_namespace="")
-    for key, value in fields.items():
-        node.attribute.append(helper.make_attribute(key, numpy_helper.from_array(np.ascontiguousarray(value), key)))
-    return node
+    inputs = [conv.input[0], block.shortcut]
+    return plugin_node(SMALL_TILE, f"nvkit/small_tile_{number}", inputs, [block.output], fields)
 
 
 def _replace(model: onnx.ModelProto, links: Links, output: str, node: onnx.NodeProto) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from nvkit.engine.tensorrt.flavours import Library
+from nvkit.engine.tensorrt.options import parse_options
+from nvkit.engine.tensorrt.packed import Packed
 from nvkit.engine.tensorrt.prepare import Prepared
+from nvkit.engine.tensorrt.products import connect_fully, fully_connected
 from nvkit.errors import ConfigError, EngineBuildError, ModelError
 
-_CLASSES = "nvkit/classes"
 _FORMATS = ("linear", "chw4", "chw32")  # layouts that the runner puts samples into
 _DTYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8", "int32": "INT32"}
 
@@ -38,9 +40,32 @@ def parse(library: Library, builder: Any, prepared: Prepared, settings: Any) -> 
         )
     for number in range(network.num_inputs):
         _set_input(library, network.get_input(number), settings)
-    if prepared.ranges is not None:
-        _set_ranges(library, network, prepared.ranges.amax, settings.precision == "int8")
+    for number in range(network.num_outputs):
+        _set_output(library, network.get_output(number), prepared)
+    if isinstance(prepared.form, Packed) and fully_connected(library, parse_options(settings.builder_options)):
+        connect_fully(library, network)
+    if prepared.form is not None:
+        _set_hints(library, network, prepared)
+    elif prepared.ranges is not None:
+        _set_ranges(library, network, prepared, settings.precision == "int8")
     return network
+
+
+def _set_hints(library: Library, network: Any, prepared: Prepared) -> None:
+    """Set the ranges and precisions that the graph comes with, and no others.
+
+    A tensor between a convolution and its GELU must not have a range: TensorRT would round to int8 between the two.
+    """
+    amax = prepared.ranges.amax if prepared.ranges is not None else {}
+    types = {name: getattr(library.trt.DataType, kind) for name, kind in _DTYPES.items()}
+    for number in range(network.num_layers):
+        layer = network.get_layer(number)
+        if layer.name in prepared.precisions:
+            layer.precision = types[prepared.precisions[layer.name]]
+        for i in range(layer.num_outputs):
+            tensor = layer.get_output(i)
+            if tensor.name in amax:
+                tensor.set_dynamic_range(-amax[tensor.name], amax[tensor.name])
 
 
 def _errors(parser: Any, prepared: Prepared) -> list[str]:
@@ -75,12 +100,22 @@ def _set_input(library: Library, tensor: Any, settings: Any) -> None:
     tensor.allowed_formats = 1 << int(getattr(trt.TensorFormat, settings.input_format.upper()))
 
 
-def _set_ranges(library: Library, network: Any, amax: Any, everywhere: bool) -> None:
+def _set_output(library: Library, tensor: Any, prepared: Prepared) -> None:
+    """Set type and layout of an output that is to have others than the parser gave it."""
+    if tensor.name in prepared.outputs:
+        dtype, layout = prepared.outputs[tensor.name]
+        tensor.dtype = getattr(library.trt.DataType, _DTYPES[dtype])
+        tensor.allowed_formats = 1 << int(getattr(library.trt.TensorFormat, layout.upper()))
+
+
+def _set_ranges(library: Library, network: Any, prepared: Prepared, everywhere: bool) -> None:
     """Set the range of the inputs and, if everywhere, of every tensor.
 
     A tensor that TensorRT's parser put in gets that of what it is made from.
     """
     trt = library.trt
+    assert prepared.ranges is not None
+    amax = prepared.ranges.amax
     floats = (trt.DataType.FLOAT, trt.DataType.HALF, trt.DataType.INT8)
 
     def give(tensor: Any, fallback: float | None) -> float | None:
@@ -100,7 +135,9 @@ def _set_ranges(library: Library, network: Any, amax: Any, everywhere: bool) -> 
         for i in range(layer.num_outputs):
             tensor = layer.get_output(i)
             made[tensor.name] = give(tensor, max(known, default=None))
-        if layer.name == _CLASSES:
-            # The scores are compared, so they keep their resolution; their range is a bound and not observed.
+        if layer.name in prepared.float_outputs:
+            # What is compared keeps its resolution; its range is a bound and not observed.
             layer.precision = trt.DataType.INT8
             layer.set_output_type(0, trt.DataType.FLOAT)
+            if prepared.detector is not None:  # scores and boxes stay floats to the end
+                made.update({layer.get_output(i).name: None for i in range(layer.num_outputs)})

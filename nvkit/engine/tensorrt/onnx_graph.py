@@ -18,6 +18,9 @@ from nvkit.engine.tensorrt.onnx_tools import Links, attribute, prune, put
 if TYPE_CHECKING:
     import onnx
 
+#: Name of the layer that `convolutional_tail` makes the scores with.
+CLASSES = "nvkit/classes"
+
 _MONOTONE = ("Softmax", "LogSoftmax", "Identity", "Dropout")
 
 
@@ -175,7 +178,7 @@ def convolutional_tail(model: onnx.ModelProto, logits: str) -> str | None:
                 put(model, "nvkit/classes/bias", offsets),
             ],
             [logits],
-            name="nvkit/classes",
+            name=CLASSES,
             kernel_shape=[1, 1],
         ),
         helper.make_node("ArgMax", [logits], list(argmax.output), name=argmax.name, axis=1, keepdims=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,32 @@ def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object
     return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), default)
 
 
+def plugin_node(
+    operator: str,
+    name: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    fields: Mapping[str, npt.NDArray[np.generic]],
+    version: str = "1",
+) -> onnx.NodeProto:
+    """Return a node that TensorRT's ONNX parser makes a plugin of: the operator is the plugin's name.
+
+    Args:
+        operator: Name of the plugin.
+        name: Name of the layer.
+        inputs: Tensors that it reads.
+        outputs: Tensors that it makes.
+        fields: Values of its fields; their types tell the plugin what it is given.
+        version: Version of the plugin.
+    """
+    from onnx import helper, numpy_helper
+
+    node = helper.make_node(operator, inputs, outputs, name=name, plugin_version=version, plugin_namespace="")
+    for key, value in fields.items():
+        node.attribute.append(helper.make_attribute(key, numpy_helper.from_array(np.ascontiguousarray(value), key)))
+    return node
+
+
 def put(model: onnx.ModelProto, name: str, value: npt.NDArray[np.generic]) -> str:
     """Add an initialiser, or replace the one of this name; return its name."""
     from onnx import numpy_helper
@@ -72,6 +99,27 @@ def put(model: onnx.ModelProto, name: str, value: npt.NDArray[np.generic]) -> st
     else:
         found.CopyFrom(tensor)
     return name
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the network with the bodies of its functions in the place of their calls, for a parser without functions.
+
+    The weights take no part in it: they may be more than a gigabyte.
+    """
+    import onnx.inliner
+
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph = model.graph
+    bare.graph.MergeFrom(onnx.GraphProto(name=graph.name, node=graph.node, input=graph.input, output=graph.output))
+    weights = {tensor.name for tensor in graph.initializer}
+    # As inputs, so that no name inside of a body becomes one of theirs.
+    bare.graph.input.extend(onnx.ValueInfoProto(name=name) for name in weights)
+    result = onnx.inliner.inline_local_functions(bare)
+    inputs = [value for value in result.graph.input if value.name not in weights]
+    del result.graph.input[:]
+    result.graph.input.extend(inputs)
+    result.graph.initializer.extend(graph.initializer)
+    return result
 
 
 def prune(model: onnx.ModelProto) -> None:

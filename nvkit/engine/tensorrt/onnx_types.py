@@ -36,6 +36,8 @@ def to_half(model: onnx.ModelProto) -> None:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(numpy_helper.from_array(_half(numpy_helper.to_array(tensor)), tensor.name))
     for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name in ("value_float", "value_floats"):
+            node.attribute[0].CopyFrom(_tensor_attribute(helper.get_attribute_value(node.attribute[0])))
         for entry in node.attribute:
             if node.op_type == "Cast" and entry.name == "to" and entry.i == TensorProto.FLOAT:
                 entry.i = TensorProto.FLOAT16
@@ -111,6 +113,13 @@ def set_input_type(model: onnx.ModelProto, name: str, dtype: str, scale: float) 
     step = put(model, f"{name}/scale", np.array(scale, np.float32))
     zero = put(model, f"{name}/zero", np.array(0, np.int8))
     graph.node.insert(0, helper.make_node("DequantizeLinear", [name, step, zero], [floats], name=floats))
+
+
+def _tensor_attribute(value: object) -> onnx.AttributeProto:
+    """Return the attribute of a constant node whose float or floats are to change type."""
+    from onnx import helper, numpy_helper
+
+    return helper.make_attribute("value", numpy_helper.from_array(np.asarray(value, np.float32)))
 
 
 def _half(

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nvkit.engine.tensorrt import products
 from nvkit.engine.tensorrt.flavours import Library
+from nvkit.engine.tensorrt.packed import Form, Packed
 from nvkit.errors import BackendUnavailableError, ConfigError, nearest
 
 _PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
@@ -25,7 +27,9 @@ _NOT_OPTIONS = {
 }  # fmt: skip
 
 
-def make_config(library: Library, builder: Any, network: Any, settings: Any, target: str) -> tuple[Any, dict[str, Any]]:
+def make_config(
+    library: Library, builder: Any, network: Any, settings: Any, target: str, form: Form | None = None
+) -> tuple[Any, dict[str, Any]]:
     """Return the builder config, and the options in force for people.
 
     Args:
@@ -34,6 +38,7 @@ def make_config(library: Library, builder: Any, network: Any, settings: Any, tar
         network: The parsed network.
         settings: Resolved values.
         target: Compute capability to build for.
+        form: How batches lie in memory where samples have different lengths.
 
     Raises:
         ConfigError: a setting that this TensorRT does not know or cannot honour.
@@ -49,7 +54,7 @@ def make_config(library: Library, builder: Any, network: Any, settings: Any, tar
         config.num_compute_capabilities = 1
         config.set_compute_capability(library.targets[target], 0)
     if not library.strongly_typed:
-        flags = _flags(trt, settings)
+        flags = _flags(trt, settings, form)
         for flag in flags:
             config.set_flag(flag)
         chosen["flags"] = "+".join(flag.name for flag in flags) or "none"
@@ -66,9 +71,13 @@ def make_config(library: Library, builder: Any, network: Any, settings: Any, tar
         _use_dla(library, builder, config, settings.dla_core)
         chosen["device"] = f"DLA core {settings.dla_core}, GPU for what it cannot do"
     for key, value in parse_options(settings.builder_options).items():
-        _set_option(library, config, key, value)
+        if not (key == products.OPTION and isinstance(form, Packed)):  # that one changed the network already
+            _set_option(library, config, key, value)
         chosen[key] = value
-    _add_profiles(builder, config, network, settings)
+    if form is not None:
+        _add_length_profiles(builder, config, form, settings)
+    else:
+        _add_profiles(builder, config, network, settings)
     return config, chosen
 
 
@@ -108,9 +117,17 @@ def check_active_sms(percent: int | None) -> None:
         )
 
 
-def _flags(trt: Any, settings: Any) -> list[Any]:
-    """Return precision flags. INT8 alone was fastest for ResNet-50 on an H200: with FP16 too, TensorRT mixes both."""
+def _flags(trt: Any, settings: Any, form: Form | None) -> list[Any]:
+    """Return precision flags. INT8 alone was fastest for ResNet-50 on an H200: with FP16 too, TensorRT mixes both.
+
+    A transformer has both, and no precision is insisted on, as in NVIDIA's submissions: its plugins make fp16 around
+    the int8 layers.
+    """
     flag = trt.BuilderFlag
+    if form is not None:
+        return [
+            getattr(flag, name) for name in {"int8": ("INT8", "FP16"), "fp16": ("FP16",)}.get(settings.precision, ())
+        ]
     flags = [flag.INT8] if settings.precision == "int8" or settings.input_dtype == "int8" else []
     if settings.precision == "fp16" or settings.input_dtype == "fp16":
         flags.append(flag.FP16)
@@ -194,6 +211,20 @@ def _settable(config: Any, name: str) -> bool:
     value = getattr(config, name, None)
     simple = isinstance(value, (int, float, str)) or hasattr(type(value), "__members__")
     return isinstance(declared, property) and declared.fset is not None and simple and name not in _NOT_OPTIONS
+
+
+def _add_length_profiles(builder: Any, config: Any, form: Form, settings: Any) -> None:
+    """Add a profile for each copy stream, from one token to a batch of the longest samples."""
+    usual = settings.bert_opt_seqlen or form.longest
+    if usual > form.longest:
+        raise ConfigError(
+            f"bert_opt_seqlen is {usual}, but the network takes {form.longest} tokens.", f"Give at most {form.longest}."
+        )
+    for _ in range(settings.gpu_copy_streams):
+        profile = builder.create_optimization_profile()
+        for name, shapes in form.profile(max_batch(settings), usual).items():
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
 
 
 def _add_profiles(builder: Any, config: Any, network: Any, settings: Any) -> None:

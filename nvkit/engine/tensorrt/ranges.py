@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SHARING = frozenset(
     {
         "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Flatten", "Reshape", "Squeeze",
-        "Unsqueeze", "Transpose", "Identity", "Dropout", "Clip",
+        "Unsqueeze", "Transpose", "Identity", "Dropout", "Clip", "Resize",
     }
 )  # fmt: skip
 _COMBINING = frozenset({"Add", "Sum", "Concat"})

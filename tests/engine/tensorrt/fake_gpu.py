@@ -6,12 +6,13 @@ an event that is waited for before it was recorded, memory that was not allocate
 
 from __future__ import annotations
 
+import itertools
 import queue
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -253,5 +254,55 @@ class FakeContext:
         def function() -> None:
             rows = self._gpu.at(source, size * self._row_bytes).reshape(size, self._row_bytes)
             self._gpu.at(target, 4 * size).view(np.int32)[:] = rows[:, :4].copy().view(np.int32)[:, 0] + 1
+
+        self._gpu.compute(function, target, stream)
+
+
+class FakeLengthContext:
+    """A network of samples of different lengths, packed or padded: [id + 1000 segment, position + length] of a token.
+
+    It reads what is on the device, as it is when the network's turn comes, and refuses what plugins would crash on.
+    """
+
+    def __init__(self, gpu: FakeGpu, *, packed: bool, dtype: str) -> None:
+        self._gpu, self._packed, self._dtype = gpu, packed, np.dtype(dtype)
+        self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.shaped = 0
+
+    def bind(self, name: str, address: int) -> None:
+        self._addresses[name] = address
+
+    def set_batch(self, size: int) -> None:
+        raise AssertionError("samples of different lengths have no one shape")
+
+    def set_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._shapes, self.shaped = dict(shapes), self.shaped + 1
+
+    def enqueue(self, stream: Stream) -> None:
+        shapes, target = dict(self._shapes), self._addresses["logits"]
+
+        def read(name: str) -> Array:
+            size = 4 * int(np.prod(shapes[name]))
+            return self._gpu.at(self._addresses[name], size).view(np.int32).reshape(shapes[name])
+
+        def function() -> None:
+            ids, segments = read("input_ids"), read("segment_ids")
+            made = np.full((*ids.shape, 2), np.nan, self._dtype)
+            if self._packed:
+                ends = read("cu_seqlens")
+                lengths = np.diff(ends)
+                assert ends[0] == 0
+                assert 0 <= lengths.min() <= lengths.max() <= shapes["max_seqlen"][0]
+                assert ends[-1] <= len(ids)
+                for start, end in itertools.pairwise(ends):
+                    made[start:end, 1] = np.arange(end - start) + (end - start)
+                made[: ends[-1], 0] = (ids + 1000 * segments)[: ends[-1]]
+            else:
+                mask = read("input_mask")
+                made[..., 0] = ids + 1000 * segments
+                made[..., 1] = np.arange(ids.shape[1]) + mask.sum(axis=1)[:, None]
+                made[mask == 0] = np.nan
+            self._gpu.at(target, made.nbytes)[:] = made.reshape(-1).view(np.uint8)
 
         self._gpu.compute(function, target, stream)

@@ -95,11 +95,20 @@ class Tensor:
         self.range = (low, high)
 
 
+class LayerType(enum.Enum):
+    CONVOLUTION = 0
+    FULLY_CONNECTED = 1
+    OTHER = 2
+
+
 class Layer:
+    type = LayerType.OTHER
+
     def __init__(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         self.name, self._inputs, self._outputs = name, inputs, outputs
         self.num_inputs, self.num_outputs = len(inputs), len(outputs)
         self.precision: DataType | None = None
+        self.weights: list[Any] = []
         self.output_types: dict[int, DataType] = {}
 
     def get_input(self, index: int) -> Tensor:
@@ -108,8 +117,29 @@ class Layer:
     def get_output(self, index: int) -> Tensor:
         return self._outputs[index]
 
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        self._inputs[index] = tensor
+
     def set_output_type(self, index: int, dtype: DataType) -> None:
         self.output_types[index] = dtype
+
+
+class IConvolutionLayer(Layer):
+    """What a layer is only after it has been told its class, as with TensorRT's bindings."""
+
+    type = LayerType.CONVOLUTION
+
+    @property
+    def kernel(self) -> np.ndarray[Any, Any]:
+        return self.weights[0]
+
+    @property
+    def bias(self) -> np.ndarray[Any, Any]:
+        return self.weights[1]
+
+    @property
+    def num_output_maps(self) -> int:
+        return len(self.bias)
 
 
 class Network:
@@ -128,6 +158,19 @@ class Network:
 
     def get_layer(self, index: int) -> Layer:
         return self.layers[index]
+
+    def add_fully_connected(self, source: Tensor, count: int, kernel: Any, bias: Any) -> Layer:
+        layer = Layer("", [source], [Tensor("", DataType.FLOAT, (-1, count, 1, 1))])
+        layer.type, layer.weights = LayerType.FULLY_CONNECTED, [kernel, bias]
+        self.layers.append(layer)
+        self.num_layers += 1
+        return layer
+
+    def unmark_output(self, tensor: Tensor) -> None:
+        self.outputs.remove(tensor)
+
+    def mark_output(self, tensor: Tensor) -> None:
+        self.outputs.append(tensor)
 
 
 class OnnxParser:
@@ -149,9 +192,11 @@ class OnnxParser:
     def parse(self, content: bytes) -> bool:
         graph = onnx.load_from_string(content).graph
         made: dict[str, Tensor] = {}
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         for value in graph.input:
             dims = tuple(dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim)
-            made[value.name] = Tensor(value.name, DataType.FLOAT, dims)
+            whole = value.type.tensor_type.elem_type == onnx.TensorProto.INT32
+            made[value.name] = Tensor(value.name, DataType.INT32 if whole else DataType.FLOAT, dims)
             self._network.inputs.append(made[value.name])
         for number, node in enumerate(graph.node):
             if node.op_type == self.unknown:
@@ -169,7 +214,13 @@ class OnnxParser:
             ]
             made.update({tensor.name: tensor for tensor in outputs})
             self._network.layers.append(Layer(node.name, sources, outputs))
+            if node.op_type == "Conv":
+                self._network.layers[-1].type = LayerType.CONVOLUTION
+                self._network.layers[-1].weights = [weights.get(name) for name in node.input[1:]]
         self._network.outputs = [made[value.name] for value in graph.output]
+        for value, tensor in zip(graph.output, self._network.outputs, strict=True):
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+                tensor.dtype = DataType.HALF
         network = self._network
         network.num_inputs, network.num_outputs = len(network.inputs), len(network.outputs)
         network.num_layers = len(network.layers)

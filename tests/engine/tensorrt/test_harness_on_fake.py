@@ -99,3 +99,39 @@ def test_a_failing_gpu_ends_the_test_with_the_batch_named(
     assert time.monotonic() - started < 25  # nothing waits for the end of the test
     assert not (tmp_path / "logs").exists()
     assert "not a result" in (tmp_path / "logs.partial" / "PARTIAL.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "way", "form"),
+    [
+        ("Offline", "plain", "packed"),
+        ("Server", "graphs", "packed"),
+        ("Server", "plain", "padded"),
+        ("SingleStream", "one stream", "packed"),
+    ],
+)
+def test_samples_of_different_lengths_get_their_own_logits(
+    drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, way: str, form: str
+) -> None:
+    count, longest = 120, 24
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, longest + 1, count).astype(np.int32)
+    mask = (np.arange(longest) < lengths[:, None]).astype(np.int32)
+    ids = rng.integers(1, 999, mask.shape, dtype=np.int32) * mask
+    arrays = {"input_ids": ids, "input_mask": mask, "segment_ids": np.zeros_like(ids)}
+    for name, array in {**arrays, "lengths": lengths}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    asked = {"gpus": 1, "fail_at": {}, "options": {**WAYS[way], "start_from_device": False}}
+    monkeypatch.setenv("FAKE_GPU", json.dumps({**asked, "form": form, "longest": longest}))
+    samples = SampleSet(
+        {name: tmp_path / f"{name}.npy" for name in arrays}, count, "digest", lengths=tmp_path / "lengths.npy"
+    )
+    small = {"backend": "null", "batch_size": 8, "warmup_duration": 0.1, "performance_sample_count": 100}
+    settings = Settings.model_validate({**small, "min_duration": 500, "min_query_count": 64})
+    run_test(TestSpec("bert", scenario, "accuracy", settings, tmp_path, samples), tmp_path / "logs")
+    found = read_accuracy(tmp_path / "logs")
+    assert set(found) == set(range(count))
+    for index, payload in found.items():
+        length = int(lengths[index])
+        expected = np.stack([ids[index, :length], np.arange(length) + length], axis=1)
+        assert np.array_equal(np.frombuffer(payload, "<f4").reshape(-1, 2), expected)

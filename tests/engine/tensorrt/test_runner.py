@@ -10,8 +10,9 @@ import pytest
 from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
 from nvkit.engine.base import infer
+from nvkit.engine.tensorrt.flight import Options
 from nvkit.engine.tensorrt.runner import TensorRtRunner
-from nvkit.engine.tensorrt.slot import Options, graph_sizes
+from nvkit.engine.tensorrt.slot import graph_sizes
 from nvkit.engine.tensorrt.tensors import Tensor
 from nvkit.errors import ConfigError, DataError, HarnessError
 

@@ -1,11 +1,9 @@
-"""How the image work is spread over cores: one image per thread, OpenCV itself single-threaded."""
+"""How the work on samples is spread over cores: one sample per thread, OpenCV itself single-threaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import cv2
 
 from nvkit.system import usable_cores
 
@@ -18,6 +16,8 @@ def worker_count(threads: int | None) -> int:
 @contextmanager
 def single_threaded_opencv() -> Iterator[None]:
     """Keep OpenCV from starting threads of its own inside the block: they would fight with the workers."""
+    import cv2
+
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
