@@ -238,12 +238,13 @@ def bench(
     repeat: Annotated[int, typer.Option(help="runs of each", min=1)] = 1,
     profile: Profile = "auto",
     benchmark: Annotated[str, typer.Option(help="benchmark of part gpu, see 'nvkit list benchmarks'")] = "resnet50",
+    scenario: ScenarioName = "all",
 ) -> None:
     """Measure nvkit against what it stands on: ratios taken side by side in one run. `nvkit bench gpu` needs a GPU."""
     from nvkit.bench import bench as measure
 
     only, overrides = words(context.args, only)
-    for table in measure(reference, only, repeat, profile, overrides, benchmark):
+    for table in measure(reference, only, repeat, profile, overrides, benchmark, scenario):
         typer.echo(f"{table}\n")
 
 

@@ -27,6 +27,7 @@ def bench(
     profile: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     benchmark: str = "resnet50",
+    scenario: str = "all",
 ) -> Iterator[Table]:
     """Measure the parts one after the other and give the table of each as soon as it is there.
 
@@ -37,6 +38,7 @@ def bench(
         profile: GPU profile of part "gpu".
         overrides: Settings of part "gpu".
         benchmark: Benchmark of part "gpu".
+        scenario: Scenarios of part "gpu", by comma.
 
     Raises:
         ConfigError: an unknown part or benchmark, or "reference" without a checkout.
@@ -54,11 +56,12 @@ def bench(
         raise ConfigError(
             "Part reference needs MLCommons' harness.", "Give --reference FOLDER, a checkout of mlcommons/inference."
         )
-    if (overrides or benchmark != "resnet50") and names != ["gpu"]:
+    if (overrides or benchmark != "resnet50" or scenario != "all") and names != ["gpu"]:
         raise ConfigError(
-            "Settings and benchmark belong to part gpu of the bench.", "Leave them out, or give nvkit bench gpu."
+            "Settings, scenario and benchmark belong to part gpu of the bench.",
+            "Leave them out, or give nvkit bench gpu.",
         )
-    return _tables(names, reference, repeat, profile, overrides, benchmark)
+    return _tables(names, reference, repeat, profile, overrides, benchmark, scenario)
 
 
 def _tables(
@@ -68,6 +71,7 @@ def _tables(
     profile: str,
     overrides: Mapping[str, Any] | None,
     benchmark: str,
+    scenario: str,
 ) -> Iterator[Table]:
     from nvkit.runs import outputs_folder
 
@@ -78,7 +82,7 @@ def _tables(
             assert reference is not None
             yield module.measure(store, repeat, reference)
         elif name == "gpu":
-            yield from module.measure(store, repeat, profile, overrides, benchmark)
+            yield from module.measure(store, repeat, profile, overrides, benchmark, scenario)
         else:
             measure: Callable[[Store, int], Table] = module.measure
             yield measure(store, repeat)

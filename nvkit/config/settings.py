@@ -135,7 +135,7 @@ class Settings(BaseModel):
     threads: int | None = _knob(
         None, "threads of one inference; cores / slots if unset", ge=1, backends=("onnxruntime",)
     )
-    gpu_copy_streams: int = _gpu(1, "CUDA copy streams, one optimisation profile each", ge=1)
+    gpu_copy_streams: int = _gpu(1, "CUDA copy streams: batches in flight on each GPU", ge=1)
     gpu_inference_streams: int = _gpu(1, "CUDA inference streams, unless run_infer_on_copy_streams", ge=1)
     use_graphs: bool = _gpu(False, "launch through CUDA graphs")
     compute_capability: str | None = _gpu(

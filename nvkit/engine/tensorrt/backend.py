@@ -9,6 +9,7 @@ from nvkit.engine.base import BuildReport, Network
 from nvkit.engine.tensorrt.card import PLAN, carry, check_card, elsewhere, read_card, write_card
 from nvkit.engine.tensorrt.device import NoGpu, gpu
 from nvkit.engine.tensorrt.flavours import Library, load_library, unavailable
+from nvkit.engine.tensorrt.options import max_batch, profiles
 from nvkit.errors import BackendUnavailableError, ConfigError, nearest
 from nvkit.store import replacing, write_json
 
@@ -23,7 +24,6 @@ _BUILD_SETTINGS = (
     "batch_size",
     "input_dtype",
     "input_format",
-    "gpu_copy_streams",
     "workspace_size",
     "builder_optimization_level",
     "builder_options",
@@ -39,6 +39,7 @@ _BUILD_SETTINGS = (
 )
 _LOAD_SETTINGS = (
     "compute_capability",
+    "gpu_copy_streams",
     "gpu_inference_streams",
     "use_graphs",
     "graphs_max_seqlen",
@@ -86,6 +87,8 @@ class TensorRtBackend:
             "gpu": None if library.portable else gpu().name,
             "compute_capability": _target(library, settings),
             "graph": GRAPH_VERSION,
+            "profiles": profiles(library, settings),
+            "shared_profile": library.shares_profiles,
             **{key: getattr(settings, key) for key in _BUILD_SETTINGS},
         }
 
@@ -101,7 +104,6 @@ class TensorRtBackend:
         from nvkit.engine.tensorrt import detector
         from nvkit.engine.tensorrt.build import build_plan
         from nvkit.engine.tensorrt.layers import summary, to_json
-        from nvkit.engine.tensorrt.options import max_batch
         from nvkit.engine.tensorrt.packed import told
 
         identity = self.identity(settings)
@@ -115,7 +117,6 @@ class TensorRtBackend:
             **identity,
             "library": library.module,
             **built.tensors,
-            "profiles": settings.gpu_copy_streams,
             "max_batch": max_batch(settings),
             "fixed_batch": fixed,
             "plugins": list(built.prepared.plugins),

@@ -58,7 +58,7 @@ def check_card(card: Mapping[str, Any], folder: Path, library: Library, settings
         raise ConfigError(
             f"batch_size is {max_batch(settings)}, but the engine takes {card['max_batch']}.", "Build it for this size."
         )
-    if settings.gpu_copy_streams > card["profiles"]:
+    if settings.gpu_copy_streams > card["profiles"] and not card.get("shared_profile"):
         raise ConfigError(
             f"gpu_copy_streams is {settings.gpu_copy_streams}, but the engine has {card['profiles']} profiles.",
             "Build it for this many.",

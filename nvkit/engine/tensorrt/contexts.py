@@ -52,7 +52,7 @@ def numbers(devices: str) -> list[int]:
 
 
 class TensorRtContext:
-    """An execution context on an optimisation profile of its own."""
+    """An execution context on an optimisation profile, which it may share where the engine was built so."""
 
     def __init__(self, engine: Any, profile: int, inputs: Mapping[str, tuple[int, ...]], stream: Handle) -> None:
         self._context = engine.create_execution_context()
@@ -63,8 +63,9 @@ class TensorRtContext:
             )
         # The engine must outlive the context, and TensorRT's Python objects do not see to that.
         self._engine = engine
-        if engine.num_optimization_profiles > 1:
-            self._context.set_optimization_profile_async(profile, int(stream))
+        # Only the first context of an engine has profile 0 by itself.
+        if not self._context.set_optimization_profile_async(profile, int(stream)):
+            raise EngineBuildError(f"TensorRT gives a context no profile {profile}.", "See the console for its reason.")
         self._inputs = dict(inputs)
 
     def bind(self, name: str, address: int) -> None:
@@ -90,7 +91,7 @@ class TensorRtContext:
 
 
 def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -> list[Context]:
-    """Load the plan onto a GPU and make `count` contexts, each on its own profile.
+    """Load the plan onto a GPU and make `count` contexts, each on its own profile or all on the shared one.
 
     Raises:
         EngineBuildError: TensorRT refuses the plan.
@@ -107,7 +108,9 @@ def open_contexts(gpu: Gpu, folder: Path, card: Mapping[str, Any], count: int) -
     one_shape = not (card["fixed_batch"] or card.get("lengths"))
     shapes = {t["name"]: tuple(t["shape"]) for t in card["inputs"]} if one_shape else {}
     stream = gpu.stream()
-    contexts: list[Context] = [TensorRtContext(engine, i, shapes, stream) for i in range(count)]
+    contexts: list[Context] = [
+        TensorRtContext(engine, i % engine.num_optimization_profiles, shapes, stream) for i in range(count)
+    ]
     if (told := card.get("detection")) is not None:
         contexts = [Detector(context, gpu, folder, told, card["max_batch"]) for context in contexts]
     gpu.finish()

@@ -21,6 +21,9 @@ MODULES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "tensorrt-rtx": (("tensorrt_rtx", "tensorrt_rtx_bindings"), 'pip install "nvkit[rtx]"'),
 }
 
+PROFILE_SHARING = "PROFILE_SHARING_0806"
+"""TensorRT's name of the feature in trt.PreviewFeature."""
+
 _LAYERS = ("Layers:", "Engine Layer Information:")  # how a build log starts its list; the second is TensorRT 8's
 
 
@@ -54,6 +57,14 @@ class Library:
     def strongly_typed(self) -> bool:
         """Whether networks say the type of every tensor (else TensorRT chooses, from ranges and flags)."""
         return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Whether execution contexts may use one optimisation profile together, so that kernels are timed once.
+
+        TensorRT 8.6 can be told so; with TensorRT 10, whose networks can be strongly typed, it is always so.
+        """
+        return self.strongly_typed or hasattr(self.trt.PreviewFeature, PROFILE_SHARING)
 
     @property
     def portable(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.engine.tensorrt import products
-from nvkit.engine.tensorrt.flavours import Library
+from nvkit.engine.tensorrt.flavours import PROFILE_SHARING, Library
 from nvkit.engine.tensorrt.packed import Form, Packed
 from nvkit.errors import BackendUnavailableError, ConfigError, nearest
 
@@ -74,11 +74,19 @@ def make_config(
         if not (key == products.OPTION and isinstance(form, Packed)):  # that one changed the network already
             _set_option(library, config, key, value)
         chosen[key] = value
+    if not library.strongly_typed and library.shares_profiles:
+        config.set_preview_feature(getattr(trt.PreviewFeature, PROFILE_SHARING), True)
+    count = profiles(library, settings)
     if form is not None:
-        _add_length_profiles(builder, config, form, settings)
+        _add_length_profiles(builder, config, form, settings, count)
     else:
-        _add_profiles(builder, config, network, settings)
+        _add_profiles(builder, config, network, settings, count)
     return config, chosen
+
+
+def profiles(library: Library, settings: Any) -> int:
+    """Return the number of optimisation profiles: one where contexts share it, else one for each copy stream."""
+    return 1 if library.shares_profiles else int(settings.gpu_copy_streams)
 
 
 def max_batch(settings: Any) -> int:
@@ -213,22 +221,22 @@ def _settable(config: Any, name: str) -> bool:
     return isinstance(declared, property) and declared.fset is not None and simple and name not in _NOT_OPTIONS
 
 
-def _add_length_profiles(builder: Any, config: Any, form: Form, settings: Any) -> None:
-    """Add a profile for each copy stream, from one token to a batch of the longest samples."""
+def _add_length_profiles(builder: Any, config: Any, form: Form, settings: Any, count: int) -> None:
+    """Add `count` profiles from one token to a batch of the longest samples."""
     usual = settings.bert_opt_seqlen or form.longest
     if usual > form.longest:
         raise ConfigError(
             f"bert_opt_seqlen is {usual}, but the network takes {form.longest} tokens.", f"Give at most {form.longest}."
         )
-    for _ in range(settings.gpu_copy_streams):
+    for _ in range(count):
         profile = builder.create_optimization_profile()
         for name, shapes in form.profile(max_batch(settings), usual).items():
             profile.set_shape(name, *shapes)
         config.add_optimization_profile(profile)
 
 
-def _add_profiles(builder: Any, config: Any, network: Any, settings: Any) -> None:
-    """Add an optimisation profile for each copy stream, because a profile belongs to one execution context."""
+def _add_profiles(builder: Any, config: Any, network: Any, settings: Any, count: int) -> None:
+    """Add `count` optimisation profiles from one sample to the largest batch."""
     batch = max_batch(settings)
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     for tensor in inputs:
@@ -247,7 +255,7 @@ def _add_profiles(builder: Any, config: Any, network: Any, settings: Any) -> Non
             tensor.shape = (batch, *rest)
     if settings.dla_core is not None or all(tensor.shape[0] != -1 for tensor in inputs):
         return
-    for _ in range(settings.gpu_copy_streams):
+    for _ in range(count):
         profile = builder.create_optimization_profile()
         for tensor in inputs:
             sample = tuple(tensor.shape)[1:]

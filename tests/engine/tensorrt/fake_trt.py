@@ -57,6 +57,11 @@ class HardwareCompatibilityLevel(enum.Enum):
     AMPERE_PLUS = 1
 
 
+class PreviewFeature(enum.Enum):
+    FASTER_DYNAMIC_SHAPES_0805 = 0
+    PROFILE_SHARING_0806 = 2
+
+
 class MemoryPoolType(enum.Enum):
     WORKSPACE = 0
 
@@ -253,6 +258,7 @@ class BuilderConfig:
         self.pools: dict[MemoryPoolType, int] = {}
         self.tactics = 0b11111
         self.profiles: list[Profile] = []
+        self.previews: set[PreviewFeature] = set()
         self.cache: TimingCacheObject | None = None
         self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
         self.default_device_type = DeviceType.GPU
@@ -264,6 +270,9 @@ class BuilderConfig:
 
     def clear_flag(self, flag: BuilderFlag) -> None:
         self.set_flags.discard(flag)
+
+    def set_preview_feature(self, feature: PreviewFeature, enable: bool) -> None:
+        (self.previews.add if enable else self.previews.discard)(feature)
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
         self.pools[pool] = size

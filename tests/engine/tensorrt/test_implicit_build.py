@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ def test_formats_profiles_and_memory(network: Network, tmp_path: Path) -> None:
     definition, config = told()
     assert definition.inputs[0].allowed_formats == 1 << fake_trt.TensorFormat.CHW4
     shape = {"input:0": ((1, 3, 16, 16), (8, 3, 16, 16), (8, 3, 16, 16))}
-    assert [profile.shapes for profile in config.profiles] == [shape] * 3
+    assert [profile.shapes for profile in config.profiles] == [shape]
+    assert config.previews == {fake_trt.PreviewFeature.PROFILE_SHARING_0806}
     assert config.pools == {fake_trt.MemoryPoolType.WORKSPACE: 1 << 20}
     assert config.builder_optimization_level == 2  # type: ignore[attr-defined]
     assert config.profiling_verbosity is fake_trt.ProfilingVerbosity.DETAILED
@@ -111,8 +113,31 @@ def test_formats_profiles_and_memory(network: Network, tmp_path: Path) -> None:
     known = json.loads((tmp_path / "engine.json").read_text())
     assert known["inputs"] == [{"name": "input:0", "dtype": "int8", "shape": [3, 16, 16], "format": "chw4"}]
     assert known["outputs"] == [{"name": "ArgMax:0", "dtype": "int32", "shape": [1, 1, 1], "offset": 1}]
-    assert (known["profiles"], known["max_batch"], known["gpu"], known["version"]) == (3, 8, "NVIDIA H200", "8.6.1")
+    assert (known["profiles"], known["max_batch"], known["gpu"], known["version"]) == (1, 8, "NVIDIA H200", "8.6.1")
+    assert known["shared_profile"]
     assert (tmp_path / "engine.plan").read_bytes() == b"a plan"
+
+
+def test_one_engine_serves_any_number_of_copy_streams_where_they_share_a_profile(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert BACKEND.identity(settings(gpu_copy_streams=2)) == BACKEND.identity(settings(gpu_copy_streams=4))
+    BACKEND.build(network, settings(gpu_copy_streams=2), tmp_path)
+    library = backend_module.load_library("tensorrt")
+    known = card.read_card(tmp_path)
+    card.check_card(known, tmp_path, library, settings(gpu_copy_streams=4))
+
+    class WithoutSharing(enum.Enum):
+        FASTER_DYNAMIC_SHAPES_0805 = 0
+
+    monkeypatch.setattr(fake_trt, "PreviewFeature", WithoutSharing)
+    assert BACKEND.identity(settings(gpu_copy_streams=2)) != BACKEND.identity(settings(gpu_copy_streams=4))
+    BACKEND.build(network, settings(gpu_copy_streams=2), tmp_path)
+    assert len(told()[1].profiles) == 2
+    assert not told()[1].previews
+    card.check_card(card.read_card(tmp_path), tmp_path, library, settings(gpu_copy_streams=2))
+    with pytest.raises(ConfigError, match="gpu_copy_streams is 4, but the engine has 2 profiles"):
+        card.check_card(card.read_card(tmp_path), tmp_path, library, settings(gpu_copy_streams=4))
 
 
 def test_tactics_of_libraries_that_do_not_work_are_off(

@@ -75,7 +75,7 @@ def test_every_precision_is_built_as_asked(
     card = json.loads((tmp_path / "engine.json").read_text())
     assert card["inputs"] == [{"name": "input:0", "dtype": kept, "shape": [3, 16, 16], "format": "linear"}]
     assert card["outputs"] == [{"name": "ArgMax:0", "dtype": "int32", "shape": [], "offset": 1}]
-    assert (card["compute_capability"], card["gpu"], card["profiles"], card["max_batch"]) == ("8.9", None, 2, 8)
+    assert (card["compute_capability"], card["gpu"], card["profiles"], card["max_batch"]) == ("8.9", None, 1, 8)
     assert card["bytes"] == (tmp_path / "engine.plan").stat().st_size
     layers = json.loads((tmp_path / "layers.json").read_text())["layers"]
     assert len(layers) == report.details["layers"] == sum(report.layers.values())
@@ -111,8 +111,6 @@ def test_the_gpu_must_be_the_one_built_for(engine: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(card_module, "gpu", lambda: device.Gpu("NVIDIA GeForce RTX 4090", "8.9", 1))
     with pytest.raises(ConfigError, match="batch_size is 9, but the engine takes 8"):
         BACKEND.load(engine, settings(batch_size=9))
-    with pytest.raises(ConfigError, match="gpu_copy_streams is 2, but the engine has 1"):
-        BACKEND.load(engine, settings(gpu_copy_streams=2))
 
 
 def test_damaged_and_foreign_engines_are_refused(engine: Path) -> None:
