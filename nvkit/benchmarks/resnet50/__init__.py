@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.benchmarks.base import Accuracy, Array, DataSet, Model, SampleSet
+from nvkit.benchmarks.resnet50.accuracy import encode_classes
 from nvkit.errors import MissingPackageError
 from nvkit.store import Store, write_text
 
@@ -66,8 +67,6 @@ class ResNet50:
 
     def encode(self, outputs: Array, indices: Sequence[int]) -> Array:
         """Turn class numbers with background into responses of one int32, 0 to 999, shape [n, 1]."""
-        from nvkit.benchmarks.resnet50.accuracy import encode_classes
-
         return encode_classes(outputs)
 
     def agree(self, expected: Array, found: Array) -> Array:

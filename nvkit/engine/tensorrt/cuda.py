@@ -21,6 +21,7 @@ Handle = Any
 """A stream, an event, a graph or a kernel: made by a Gpu and only given back to it."""
 
 _SHARED = 48 << 10  # bytes of shared memory that a kernel may use without asking
+_PUBLISHING = 256  # threads that copy an output to the host
 
 
 # The GPU that a thread's calls go to. It belongs to the thread and not to a CudaGpu: another one may have changed it.
@@ -66,6 +67,9 @@ class Gpu(Protocol):
 
     def gather(self, target: int, parameters: int, rows: int, row_bytes: int, stream: Handle) -> None:
         """Collect rows of staged samples on a stream; gather.cu says what lies at `parameters`."""
+
+    def publish(self, target: int, source: int, size: int, flag: int, stream: Handle) -> None:
+        """Copy `size` bytes to page-locked host memory and then set the int32 at `flag` there to 1, on a stream."""
 
     def kernel(self, source: str, name: str, shared: int) -> Handle:
         """Return a kernel of <source>.ptx that may use so many bytes of dynamic shared memory."""
@@ -135,6 +139,7 @@ class CudaGpu:
         self._relaxed = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._modules: dict[str, Any] = {}
         self._kernels = {unit: self.kernel("gather", f"gather{unit}", 0) for unit in (16, 4, 1)}
+        self._publish = self.kernel("publish", "publish", 0)
 
     def activate(self) -> None:
         """Make this the calling thread's GPU."""
@@ -196,6 +201,13 @@ class CudaGpu:
         launched = self._driver.cuLaunchKernel(
             self._kernels[unit], rows, blocks, 1, 256, 1, 1, 0, int(stream), values, 0
         )
+        self._check_driver(launched)
+
+    def publish(self, target: int, source: int, size: int, flag: int, stream: Handle) -> None:
+        """Copy `size` bytes to page-locked host memory and then set the int32 at `flag` there to 1, on a stream."""
+        types = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p)
+        values = ((target, source, size, flag), types)
+        launched = self._driver.cuLaunchKernel(self._publish, 1, 1, 1, _PUBLISHING, 1, 1, 0, int(stream), values, 0)
         self._check_driver(launched)
 
     def kernel(self, source: str, name: str, shared: int) -> Handle:

@@ -4,7 +4,7 @@
 // without being changed: 8 bytes of base address, then one int32 for each row of the batch.
 //
 // One block copies one row in units of 16, 4 or 1 bytes, whatever divides the row.
-// gather.ptx is made from this file for compute capability 7.5 (see gather.py), and the driver compiles it at load.
+// gather.ptx is made from this file for compute capability 7.5, and the driver compiles it at load.
 struct Parameters {
     const char* staged;
     int rows[1];

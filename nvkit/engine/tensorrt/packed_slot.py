@@ -184,7 +184,7 @@ class PackedSlot(Flight):
 
     def _fetch(self, extent: Extent) -> None:
         size = self._form.rows(extent) * self._width * self._dtype.itemsize
-        self._gpu.copy(self._host_address, self._output, size, self._stream)
+        self._fetch_output(self._host_address, self._output, size)
 
     def _size(self, extent: Extent) -> None:
         if extent != self._sized:

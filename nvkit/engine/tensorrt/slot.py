@@ -13,9 +13,6 @@ from nvkit.engine.tensorrt.tensors import Tensor
 from nvkit.errors import ConfigError, NvkitError
 
 _BASE_BYTES = 8  # of the gather kernel's parameters, before the rows
-# An output of at most so many bytes is written by the network into pinned host memory, where all of a batch is on one
-# stream: a copy node at the end of the graph would take longer than the write. Larger ones are copied in one piece.
-_DIRECT_BYTES = 4096
 
 
 def graph_sizes(max_batch: int) -> list[int]:
@@ -82,8 +79,7 @@ class Slot(Flight):
         host = gpu.pinned(size)
         self._host = host.view(output.dtype).reshape(options.max_batch, *output.shape)
         self._host_address = int(host.ctypes.data)
-        self._direct = self._alone and size <= _DIRECT_BYTES
-        self._output = self._host_address if self._direct else gpu.allocate(size)
+        self._output = gpu.allocate(size)
         self._bound: dict[str, int] = {}
         context.bind(output.name, self._output)
         self._graphs: dict[int, Handle] = {}
@@ -139,8 +135,7 @@ class Slot(Flight):
         return found
 
     def _copy_back(self, count: int) -> None:
-        if not self._direct:
-            self._gpu.copy(self._host_address, self._output, self._output_bytes * count, self._stream)
+        self._fetch_output(self._host_address, self._output, self._output_bytes * count)
 
     def _bring(self, rows: Sequence[int]) -> None:
         """Get the rows to where the network reads them."""

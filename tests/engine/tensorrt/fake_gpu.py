@@ -144,6 +144,16 @@ class FakeGpu:
 
         stream.put(work)
 
+    def publish(self, target: int, source: int, size: int, flag: int, stream: Stream) -> None:
+        self.count("publish")
+
+        def work() -> None:
+            if stream.error is None:
+                self.at(target, size)[:] = self.at(source, size)
+                self.at(flag, 4).view(np.int32)[0] = 1
+
+        stream.put(work)
+
     def compute(self, function: Callable[[], None], output: int, stream: Stream) -> None:
         self.count("enqueue")
         delay = self._random.random() * 0.002
@@ -179,6 +189,7 @@ class FakeGpu:
 
     def synchronize(self, event: Event) -> None:
         assert event.happened is not None, "waits for an event that was never recorded"
+        self.calls["synchronize"] += 1
         if not event.happened.wait(10):
             raise AssertionError("an event never happened")
         if event.error:

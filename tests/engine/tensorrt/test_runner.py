@@ -10,6 +10,7 @@ import pytest
 from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
 from nvkit.engine.base import infer
+from nvkit.engine.tensorrt import flight
 from nvkit.engine.tensorrt.flight import Options
 from nvkit.engine.tensorrt.runner import TensorRtRunner
 from nvkit.engine.tensorrt.slot import graph_sizes
@@ -114,20 +115,34 @@ def test_consecutive_samples_on_the_device_are_read_in_place() -> None:
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_a_small_output_comes_back_without_a_copy_where_all_is_on_one_stream(graphs: bool) -> None:
-    calls = {}
-    for most, streams in ((8, 1), (8, 2), (2048, 1)):
-        gpu = FakeGpu(memory=1 << 32)
-        runner = runner_on(gpu, max_batch=most, copy_streams=streams, use_graphs=graphs, start_from_device=True)
-        runner.stage(samples())
-        for rows in ([3, 1, 2], [7]):
-            runner.submit(0, rows)
-            assert runner.wait(0).tolist() == [row + 1 for row in rows]
-        calls[most, streams] = gpu.calls["copy"]
-        gpu.close()
-    assert calls[8, 1] == 0  # the network writes into host memory
-    assert calls[8, 2] > 0
-    assert calls[2048, 1] > 0
+@pytest.mark.parametrize(("most", "streams"), [(8, 1), (8, 2), (32768, 1)])
+def test_one_batch_in_flight_is_polled_and_a_small_output_comes_back_without_a_copy(
+    graphs: bool, most: int, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight, "_POLL_S", 10.0)
+    gpu = FakeGpu(memory=1 << 32)
+    runner = runner_on(gpu, max_batch=most, copy_streams=streams, use_graphs=graphs, start_from_device=True)
+    runner.stage(samples())
+    for rows in ([3, 1, 2], [5] * most):
+        runner.submit(0, rows)
+        assert runner.wait(0).tolist() == [row + 1 for row in rows]
+    alone = streams == 1
+    assert (gpu.calls["publish"] > 0) == alone
+    assert (gpu.calls["synchronize"] == 0) == alone
+    assert (gpu.calls["copy"] == 0) == (alone and most == 8)  # 128 KiB are the copy engine's
+    gpu.close()
+
+
+def test_a_long_batch_is_waited_for_without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flight, "_POLL_S", 0.0)
+    gpu = FakeGpu()
+    runner = runner_on(gpu, copy_streams=1)
+    runner.stage(samples())
+    for row in range(5):
+        runner.submit(0, [row, 0])
+        assert runner.wait(0).tolist() == [row + 1, 1]
+    assert gpu.calls["synchronize"] > 0
+    gpu.close()
 
 
 def test_graphs_cover_every_batch_size_with_little_waste() -> None:
@@ -160,18 +175,23 @@ def failing() -> Iterator[list[FakeGpu]]:
 
 
 @pytest.mark.parametrize(
-    ("what", "graphs"),
-    [*((what, False) for what in ("copy", "gather", "enqueue", "record", "run")), ("launch", True), ("run", True)],
+    ("what", "graphs", "streams"),
+    [
+        *((what, False, 2) for what in ("copy", "gather", "enqueue", "record", "run")),
+        *((what, True, 2) for what in ("launch", "run")),
+        *((what, False, 1) for what in ("publish", "run")),
+        *((what, True, 1) for what in ("launch", "run")),
+    ],
 )
-def test_a_failure_in_mid_run_names_the_batch(failing: list[FakeGpu], what: str, graphs: bool) -> None:
+def test_a_failure_in_mid_run_names_the_batch(failing: list[FakeGpu], what: str, graphs: bool, streams: int) -> None:
     plain = FakeGpu()
-    runner = runner_on(plain, use_graphs=graphs)
+    runner = runner_on(plain, use_graphs=graphs, copy_streams=streams)
     runner.stage(samples())
     already = plain.calls[what]  # what the capture of graphs needs
     plain.close()
     gpu = FakeGpu(fail_at={what: already + 3})
     failing.append(gpu)
-    runner = runner_on(gpu, use_graphs=graphs)
+    runner = runner_on(gpu, use_graphs=graphs, copy_streams=streams)
     runner.stage(samples())
 
     def work() -> None:
