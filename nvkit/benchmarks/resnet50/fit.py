@@ -4,15 +4,10 @@ The logit of a class is the sum of the logits of its shape, its colour and its t
 teach 1000 classes. Everything is chosen by leave-one-out: the strength of the regularisation by squared error, the
 scale of the logits by likelihood. The scale is one for all three: each with its own, the easiest part would have so
 large logits that int8 could not resolve the others.
-
-int8 moves features, and mostly in directions that the network prefers. A fit that knows these moves gives them no
-weight: each is a row that ought to change no logit, which is what errors in the features amount to in least squares.
-A trained network has margins that make this needless; without it, what int8 loses hangs on the drawn weights.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,36 +40,27 @@ class Fit:
     left_out: dict[str, float]
 
 
-def fit_last_layer(
-    features: npt.NDArray[np.float32], labels: Sequence[int], moves: npt.NDArray[np.float32] | None = None
-) -> Fit:
+def fit_last_layer(features: npt.NDArray[np.float32], labels: Sequence[int]) -> Fit:
     """Fit the last layer.
 
     Args:
         features: Pooled features of the fit images, [n, features].
         labels: Their classes, 0 to 999.
-        moves: By how much int8 moves the features of images, [m, features].
     """
     raw = features.astype(np.float64)
-    count = len(raw)
     mean, deviation = raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-6)
     standard = (raw - mean) / deviation
     targets = np.array([images.factors(label) for label in labels])
-    rows, constant = standard, np.ones(count)
-    if moves is not None:
-        rows = np.concatenate([standard, math.sqrt(count / len(moves)) * moves / deviation])
-        constant = np.concatenate([constant, np.zeros(len(moves))])
-    # The weight of a constant feature: large, so hardly regularised.
-    intercept = 10 * float(np.square(standard).sum()) / count
-    values, vectors = np.linalg.eigh(rows @ rows.T + intercept * np.outer(constant, constant))
+    gram = standard @ standard.T
+    intercept = 10 * gram.trace() / len(raw)  # the weight of a constant feature: large, so hardly regularised
+    values, vectors = np.linalg.eigh(gram + intercept)
 
     kernels, offsets, scores, right = [], [], [], []
     for column in range(targets.shape[1]):
-        wanted = np.zeros((len(rows), _VALUES))
-        wanted[np.arange(count), targets[:, column]] = 1.0
-        dual, left_out = _ridge(values, vectors, wanted, count)
-        kernels.append(rows.T @ dual)
-        offsets.append(intercept * dual[:count].sum(axis=0))
+        wanted = np.eye(_VALUES)[targets[:, column]]
+        dual, left_out = _ridge(values, vectors, wanted)
+        kernels.append(standard.T @ dual)
+        offsets.append(intercept * dual.sum(axis=0))
         scores.append(left_out)
         right.append(left_out.argmax(axis=1) == targets[:, column])
     scale = _scale(scores, targets)
@@ -93,8 +79,8 @@ def fit_last_layer(
     return Fit(kernel.astype(np.float32), bias.astype(np.float32), accuracy)
 
 
-def _ridge(values: Matrix, vectors: Matrix, wanted: Matrix, count: int) -> tuple[Matrix, Matrix]:
-    """Return dual weights and, of the first `count` rows, predictions by leave-one-out, where its error is least.
+def _ridge(values: Matrix, vectors: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
+    """Return dual weights and leave-one-out predictions at the strength whose left-out error is least.
 
     With the Gram matrix V diag(values) V', the hat matrix is V diag(values / (values + strength)) V', and what the
     images left out would get follows from its diagonal alone.
@@ -105,9 +91,9 @@ def _ridge(values: Matrix, vectors: Matrix, wanted: Matrix, count: int) -> tuple
         inverse = 1.0 / (np.maximum(values, 0.0) + strength)
         dual = vectors @ (inverse[:, None] * rotated)
         residual = dual / np.einsum("ij,j,ij->i", vectors, inverse, vectors)[:, None]
-        error = float((residual[:count] ** 2).mean())
+        error = float((residual**2).mean())
         if best is None or error < best[0]:
-            best = (error, dual, (wanted - residual)[:count])
+            best = (error, dual, wanted - residual)
     assert best is not None
     return best[1], best[2]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,16 +22,12 @@ from nvkit.benchmarks.resnet50.tensors import CLASS_OUTPUT, CLASSES, INPUT, SAMP
 from nvkit.benchmarks.resnet50.weights import seeded_weights
 from nvkit.benchmarks.threads import single_threaded_opencv, worker_count
 from nvkit.progress import tqdm
-from nvkit.quantize.qdq import quantize
-from nvkit.quantize.ranges import collect
 from nvkit.store import Store, file_digest, replacing, write_json
 
-BUILDER_VERSION = 2
+BUILDER_VERSION = 1
 """Changes whenever the same seed and images give another network."""
 
 _BATCH = 16
-_CALIBRATED = 32  # images whose ranges the int8 network has that shows what int8 does to features
-_MOVED = 1536  # images at most whose features it computes
 _FILE = "resnet50_synthetic.onnx"
 Floats = npt.NDArray[np.float32]
 
@@ -54,7 +48,7 @@ def synthetic_model(settings: Any, store: Store) -> Model:
     }
 
     def make(folder: Path) -> None:
-        model, left_out = _build(images.path, width, settings.data_seed, settings.threads, folder)
+        model, left_out = _build(images.path, width, settings.data_seed, settings.threads)
         with replacing(folder / _FILE) as temporary:
             onnx.save_model(model, str(temporary))
         write_json(folder / "fit.json", {"left-out accuracy": left_out})
@@ -75,16 +69,14 @@ def synthetic_model(settings: Any, store: Store) -> Model:
     )
 
 
-def _build(
-    images: Path, width: float, seed: int, threads: int | None, folder: Path
-) -> tuple[onnx.ModelProto, dict[str, float]]:
+def _build(images: Path, width: float, seed: int, threads: int | None) -> tuple[onnx.ModelProto, dict[str, float]]:
     entries = read_map(images / FIT.map_name)
     paths = [images / name for name, _ in entries]
     shape = network.topology(width)
     parameters = seeded_weights(shape, _load(paths[:_BATCH], threads), seed)
-    unfitted = np.ones((shape.features, CLASSES), np.float32), np.zeros(CLASSES, np.float32)
-    features, moves = _features(network.resnet50(parameters, unfitted, width), paths, threads, folder)
-    fit = fit_last_layer(features, [label for _, label in entries], moves)
+    nothing = (np.zeros((shape.features, CLASSES), np.float32), np.zeros(CLASSES, np.float32))
+    features = _features(network.resnet50(parameters, nothing, width), paths, threads)
+    fit = fit_last_layer(features, [label for _, label in entries])
     return network.resnet50(parameters, (fit.kernel, fit.bias), width), fit.left_out
 
 
@@ -95,40 +87,18 @@ def _load(paths: list[Path], threads: int | None) -> Floats:
     return samples
 
 
-def _features(model: onnx.ModelProto, paths: list[Path], threads: int | None, folder: Path) -> tuple[Floats, Floats]:
-    """Run the network up to its pooled features, [n, features], and tell by how much int8 moves those of some images.
-
-    Args:
-        model: The network; its last layer does not matter.
-        paths: The images.
-        threads: Threads to use; None for all cores.
-        folder: Where to put the networks while they are in use.
-    """
-    with TemporaryDirectory(dir=folder) as temporary:
-        plain, quantised = Path(temporary) / "fp32.onnx", Path(temporary) / "int8.onnx"
-        onnx.save_model(model, str(plain))
-        few = paths[:_CALIBRATED]
-        ranges = collect(plain, ({INPUT: _load([path], 1)} for path in few), "entropy", total=len(few))
-        quantize(plain, ranges, quantised, scheme="int8")
-        fp32, int8 = (_up_to_features(path, threads) for path in (plain, quantised))
-        parts, moves = [], []
-        with tqdm(total=len(paths), desc="Fitting the last layer", unit="image") as bar:
-            for start in range(0, len(paths), _BATCH):
-                batch = _load(paths[start : start + _BATCH], threads)
-                parts.append(fp32(batch))
-                if start < _MOVED:
-                    moves.append(int8(batch) - parts[-1])
-                bar.update(len(batch))
-    return np.concatenate(parts), np.concatenate(moves)
-
-
-def _up_to_features(path: Path, threads: int | None) -> Callable[[Floats], Floats]:
-    """Return what computes the pooled features of a batch."""
+def _features(model: onnx.ModelProto, paths: list[Path], threads: int | None) -> Floats:
+    """Run the network up to its pooled features, [n, features]."""
     import onnxruntime
 
-    model = onnx.load_model(str(path))
     model.graph.output.append(helper.make_tensor_value_info(network.FEATURES, TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = worker_count(threads)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda batch: np.asarray(session.run([network.FEATURES], {INPUT: batch})[0])
+    parts = []
+    with tqdm(total=len(paths), desc="Fitting the last layer", unit="image") as bar:
+        for start in range(0, len(paths), _BATCH):
+            batch = _load(paths[start : start + _BATCH], threads)
+            parts.append(session.run([network.FEATURES], {INPUT: batch})[0])
+            bar.update(len(batch))
+    return np.concatenate(parts)
