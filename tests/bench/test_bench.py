@@ -48,5 +48,5 @@ def test_parts_are_measured_in_turn_and_the_reference_only_when_given(
 def test_part_gpu_refuses_a_profile_without_one_and_other_parts_refuse_its_settings() -> None:
     with pytest.raises(BackendUnavailableError, match="Profile cpu runs on onnxruntime"):
         next(bench(None, "gpu", 1, "cpu"))
-    with pytest.raises(ConfigError, match="Settings and benchmark belong to part gpu"):
+    with pytest.raises(ConfigError, match="Settings, scenario and benchmark belong to part gpu"):
         next(bench(None, "offline", 1, overrides={"batch_size": 4}))

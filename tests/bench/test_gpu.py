@@ -13,8 +13,10 @@ from engine.tensorrt.fake_gpu import FakeContext, FakeGpu
 
 import nvkit
 from nvkit.bench import bare_gpu, gpu
+from nvkit.bench import bench as bench_parts
 from nvkit.bench.bare_gpu import BareGpuSpec, batches, measure_on
 from nvkit.benchmarks.base import SampleSet
+from nvkit.errors import ConfigError, HarnessError
 
 LENGTHS = np.array([7, 3, 9, 5, 1, 8, 2, 6], np.int32)
 
@@ -172,8 +174,34 @@ def test_figures_are_held_against_the_bars_of_their_benchmark(tmp_path: Path, mo
     assert "Offline over the bare engine" in run_once("retinanet", monkeypatch, "NVIDIA L4", tmp_path)
 
 
-def test_a_bare_engine_that_fails_is_an_error_with_its_last_line(tmp_path: Path) -> None:
-    from nvkit.errors import HarnessError
+def test_one_query_in_flight_is_held_against_a_bare_batch_of_its_samples(tmp_path: Path) -> None:
+    values = {"batch_size": 16, "gpu_copy_streams": 1, "gpu_inference_streams": 1}
+    config = nvkit.configure("h200_sxm", "retinanet", "SingleStream,MultiStream", mode="performance", overrides=values)
+    bench = gpu.GpuBench(config, {}, SampleSet({"x": tmp_path / "x.npy"}, 64, "x"))
+    batches = {name: bench._peer(name, settings, tmp_path).batch for name, settings in config.scenarios.items()}
+    assert batches == {"SingleStream": 1, "MultiStream": 8}
+    small = nvkit.configure("h200_sxm", "retinanet", "MultiStream", mode="performance", overrides={"batch_size": 2})
+    assert bench._peer("MultiStream", small.scenarios["MultiStream"], tmp_path).batch == 2
 
+
+def test_single_scenarios_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def build(config: Any, run: Any) -> Any:
+        seen.append(list(config.scenarios))
+        raise StoppedError
+
+    monkeypatch.setattr(nvkit.stages, "build", build)
+    with pytest.raises(StoppedError):
+        next(bench_parts(only="gpu", profile="h200_sxm", scenario="Server,SingleStream"))
+    assert seen == [["Server", "SingleStream"]]
+    with pytest.raises(ConfigError, match="belong to part gpu"):
+        bench_parts(only="server", scenario="Server")
+
+
+def test_a_bare_engine_that_fails_is_an_error_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"engine\.json"):
         gpu._bare(spec(tmp_path))
