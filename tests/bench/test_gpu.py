@@ -194,6 +194,7 @@ def test_single_scenarios_can_be_measured(tmp_path: Path, monkeypatch: pytest.Mo
         seen.append(list(config.scenarios))
         raise StoppedError
 
+    monkeypatch.setattr(nvkit.runs, "outputs_folder", lambda: tmp_path)
     monkeypatch.setattr(nvkit.stages, "build", build)
     with pytest.raises(StoppedError):
         next(bench_parts(only="gpu", profile="h200_sxm", scenario="Server,SingleStream"))

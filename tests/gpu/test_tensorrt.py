@@ -76,6 +76,9 @@ WAYS = [
     {"use_graphs": True},
     {"use_graphs": True, "start_from_device": True, "gpu_inference_streams": 2},
     {"run_infer_on_copy_streams": True, "use_graphs": True},
+    {"gpu_copy_streams": 1},  # one batch in flight is polled
+    {"gpu_copy_streams": 1, "use_graphs": True, "start_from_device": True},
+    {"gpu_copy_streams": 4, "use_graphs": True},  # all on one optimisation profile
 ]
 
 

@@ -8,6 +8,7 @@ large logits that int8 could not resolve the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ Matrix = npt.NDArray[np.float64]
 
 _VALUES = 10  # of each factor
 _BACKGROUND_BIAS = -15.0  # a little below what the least likely class gets
-_STRENGTHS = np.logspace(-4, 2, 25)  # times the mean eigenvalue of the Gram matrix
+_STRENGTHS = np.logspace(-4, 2, 25)  # times the mean square of an image's features
 _SCALES = np.logspace(-0.5, 2, 51)
 
 
@@ -51,16 +52,14 @@ def fit_last_layer(features: npt.NDArray[np.float32], labels: Sequence[int]) -> 
     mean, deviation = raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-6)
     standard = (raw - mean) / deviation
     targets = np.array([images.factors(label) for label in labels])
-    gram = standard @ standard.T
-    intercept = 10 * gram.trace() / len(raw)  # the weight of a constant feature: large, so hardly regularised
-    values, vectors = np.linalg.eigh(gram + intercept)
+    constant = math.sqrt(10 * float(np.square(standard).sum()) / len(raw))  # a feature so large is hardly regularised
+    decomposed = np.linalg.svd(np.column_stack([standard, np.full(len(raw), constant)]), full_matrices=False)
 
     kernels, offsets, scores, right = [], [], [], []
     for column in range(targets.shape[1]):
-        wanted = np.eye(_VALUES)[targets[:, column]]
-        dual, left_out = _ridge(values, vectors, wanted)
-        kernels.append(standard.T @ dual)
-        offsets.append(intercept * dual.sum(axis=0))
+        weights, left_out = _ridge(*decomposed, np.eye(_VALUES)[targets[:, column]])
+        kernels.append(weights[:-1])
+        offsets.append(constant * weights[-1])
         scores.append(left_out)
         right.append(left_out.argmax(axis=1) == targets[:, column])
     scale = _scale(scores, targets)
@@ -79,21 +78,28 @@ def fit_last_layer(features: npt.NDArray[np.float32], labels: Sequence[int]) -> 
     return Fit(kernel.astype(np.float32), bias.astype(np.float32), accuracy)
 
 
-def _ridge(values: Matrix, vectors: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
-    """Return dual weights and leave-one-out predictions at the strength whose left-out error is least.
+def _ridge(left: Matrix, values: Matrix, right: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the weights and leave-one-out predictions at the strength whose left-out error is least.
 
-    With the Gram matrix V diag(values) V', the hat matrix is V diag(values / (values + strength)) V', and what the
-    images left out would get follows from its diagonal alone.
+    Args:
+        left: With `values` and `right` the singular value decomposition of the features: left diag(values) right.
+        values: Singular values.
+        right: Right singular vectors, in rows.
+        wanted: What to predict, [n, targets].
+
+    The hat matrix is left diag(values^2 / (values^2 + strength)) left', and what the images left out would get follows
+    from its diagonal alone.
     """
-    rotated = vectors.T @ wanted
+    rotated, squares = left.T @ wanted, values**2
     best: tuple[float, Matrix, Matrix] | None = None
-    for strength in _STRENGTHS * values.mean():
-        inverse = 1.0 / (np.maximum(values, 0.0) + strength)
-        dual = vectors @ (inverse[:, None] * rotated)
-        residual = dual / np.einsum("ij,j,ij->i", vectors, inverse, vectors)[:, None]
+    for strength in _STRENGTHS * squares.sum() / len(wanted):
+        kept = squares / (squares + strength)
+        hat = np.einsum("ij,j,ij->i", left, kept, left)
+        residual = (wanted - left @ (kept[:, None] * rotated)) / (1.0 - hat)[:, None]
         error = float((residual**2).mean())
         if best is None or error < best[0]:
-            best = (error, dual, wanted - residual)
+            weights = right.T @ ((values / (squares + strength))[:, None] * rotated)
+            best = (error, weights, wanted - residual)
     assert best is not None
     return best[1], best[2]
 
