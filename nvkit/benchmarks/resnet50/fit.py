@@ -23,6 +23,10 @@ Matrix = npt.NDArray[np.float64]
 _VALUES = 10  # of each factor
 _BACKGROUND_BIAS = -15.0  # a little below what the least likely class gets
 _STRENGTHS = np.logspace(-4, 2, 25)  # times the mean square of an image's features
+# Times the images; features have a variance of 1. int8 moves them by an eighth of that, and most where the network's
+# weights prefer, so that a weaker regularisation costs int8 more than it gives fp32: of 4096 images fp32 scored 90.1 %
+# and int8 98.9 % of that at the strength that leave-one-out finds, 88.3 % and 99.5 % at this one.
+_LEAST_STRENGTH = 0.2
 _SCALES = np.logspace(-0.5, 2, 51)
 
 
@@ -92,7 +96,7 @@ def _ridge(left: Matrix, values: Matrix, right: Matrix, wanted: Matrix) -> tuple
     """
     rotated, squares = left.T @ wanted, values**2
     best: tuple[float, Matrix, Matrix] | None = None
-    for strength in _STRENGTHS * squares.sum() / len(wanted):
+    for strength in np.maximum(_STRENGTHS * squares.sum(), _LEAST_STRENGTH * len(wanted) ** 2) / len(wanted):
         kept = squares / (squares + strength)
         hat = np.einsum("ij,j,ij->i", left, kept, left)
         residual = (wanted - left @ (kept[:, None] * rotated)) / (1.0 - hat)[:, None]

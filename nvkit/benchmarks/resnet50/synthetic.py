@@ -24,7 +24,7 @@ from nvkit.benchmarks.threads import single_threaded_opencv, worker_count
 from nvkit.progress import tqdm
 from nvkit.store import Store, file_digest, replacing, write_json
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Changes whenever the same seed and images give another network."""
 
 _BATCH = 16
