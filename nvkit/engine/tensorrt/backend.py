@@ -90,6 +90,7 @@ class TensorRtBackend:
             "profiles": profiles(library, settings),
             "shared_profile": library.shares_profiles,
             **{key: getattr(settings, key) for key in _BUILD_SETTINGS},
+            "active_sms": settings.active_sms or 100,  # unset and all are one
         }
 
     def build(self, network: Network, settings: Any, folder: Path, cache: Path | None = None) -> BuildReport:

@@ -26,9 +26,12 @@ from nvkit.errors import BackendUnavailableError, ConfigError, EngineBuildError
 
 _MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory|cudaErrorMemoryAllocation|[Rr]equested size", re.I)
 # Warnings of TensorRT 8.6 that say nothing: SmallTileGEMM_TRT has a field for each epilogue and is given the one in
-# use, BERT's plugins can do without some, and nvkit gives ranges without a calibrator.
+# use, BERT's plugins can do without some, and nvkit gives ranges without a calibrator. Of every timing cache that
+# it wrote itself TensorRT says that it will not use it, and means Myelin's part, which is empty: a BERT whose kernels
+# were in such a cache was built without timing one.
 _EMPTY = re.compile(
     r"Attribute (epilogue\w*|filterDim\w|bias|dq_probs|rescale) not found in plugin node|Calibrator is not being used"
+    r"|myelinCache\.h::deserializeFromBuffer|The timing cache will not be used"
 )
 _RANGELESS = "Missing scale and zero-point for tensor"  # of what a transformer's graph leaves to fp16 on purpose
 _NO_KERNEL = re.compile(r"[Cc]ould not find any implementation for node ([^.\n]+)")

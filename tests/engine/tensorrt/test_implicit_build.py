@@ -244,6 +244,8 @@ def test_warnings_that_say_nothing_are_left_out(
         (
             "onnxOpImporters.cpp:5366: Attribute epilogueScaleRelu not found in plugin node! Ensure that the plugin",
             "Calibrator is not being used. Users must provide dynamic range for all tensors that are not Int32.",
+            "1: [myelinCache.h::deserializeFromBuffer::52] Error Code 1: Myelin (Myelin error from unknown graph)",
+            "4: The timing cache will not be used!",
             *(kept, kept, other),
         ),
     )
@@ -290,6 +292,8 @@ def test_the_profile_of_another_gpu_is_refused(network: Network, tmp_path: Path)
     assert BACKEND.cannot_run(settings()) is None
     assert BACKEND.identity(settings()) != BACKEND.identity(settings(builder_optimization_level=2))
     assert BACKEND.identity(settings()) == BACKEND.identity(settings(use_graphs=True))
+    assert BACKEND.identity(settings()) == BACKEND.identity(settings(active_sms=100))
+    assert BACKEND.identity(settings()) != BACKEND.identity(settings(active_sms=60))
 
 
 def test_builds_add_to_the_timing_cache(network: Network, tmp_path: Path) -> None:
