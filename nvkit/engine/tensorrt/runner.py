@@ -1,7 +1,8 @@
 """The runner of backend "tensorrt": the hot path on the GPU.
 
 Everything is allocated and captured before the test. In it, a batch costs the interpreter one write of row numbers
-and two to nine asynchronous calls; `wait` sleeps in the driver with the interpreter released.
+and two to nine asynchronous calls; `wait` sleeps in the driver with the interpreter released. With one batch in flight,
+where latency counts, it polls a flag that the last kernel sets.
 
 A slot is a batch in flight: its own execution context and buffers. Its input comes to the network in one of three
 ways: the engine reads the staged samples in place (they follow one another and no graph fixes the address), a copy
