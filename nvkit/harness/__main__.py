@@ -67,7 +67,7 @@ def _run(spec: dict[str, Any], folder: Path) -> None:
     _say(phase="predicted", expectation=expectation(settings, scenario), **asdict(predicted))
 
     library = QuerySampleLibrary(samples, runner, settings.performance_sample_count)
-    sut = sut_for(scenario, runner, encode, library, settings, lambda error: _fail(folder, error))
+    sut = sut_for(scenario, runner, encode, library, settings, lambda error: _fail(folder, error), warmed.batch_s)
     trace = mode != "accuracy" and predicted.samples <= settings.trace_samples
     test = test_settings(settings, scenario, mode, samples.count)
     sut.start()

@@ -12,6 +12,10 @@ latency.
 Where samples have lengths, those of a query are put in order, longest first: batches are then of nearly one length,
 and little is computed on padding. The order of queries stays.
 
+Batches that compute side by side on one GPU share it, and so those that start together end together: then all slots
+answer and copy at once, and nothing computes. In Offline, where nothing else draws them apart, slots begin one after
+the other, spread over the time of a batch.
+
 Python's garbage collector is off between `start` and `stop`: LoadGen makes objects for every query, so collections
 come often and walk over every query that waits; they took half of LoadGen's own thread where queries piled up, and a
 third of the p99 latency at 450,000 queries/s. Nothing on this path makes reference cycles.
@@ -115,6 +119,7 @@ class BatchingSut:
         failed: Called with an exception of a slot's thread; LoadGen cannot be told, so it must end the process.
         lengths: Length of each sample, by QSL index; None where all have one length.
         soft_drop: Which samples are answered after the last query; None for none.
+        apart_s: Least time between the first batches of the slots.
     """
 
     def __init__(
@@ -126,6 +131,7 @@ class BatchingSut:
         failed: Callable[[BaseException], None],
         lengths: Array | None = None,
         soft_drop: SoftDrop | None = None,
+        apart_s: float = 0.0,
     ) -> None:
         self._runner = runner
         self._encode = encode
@@ -134,6 +140,8 @@ class BatchingSut:
         self._failed = failed
         self._lengths = lengths
         self._soft_drop = soft_drop
+        self._apart_s = apart_s
+        self._not_before = 0.0  # when the next slot may start its first batch
         self._queue: deque[tuple[list[int], list[int]]] = deque()
         self._idle = False
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -197,12 +205,16 @@ class BatchingSut:
 
     def _serve(self, slot: int) -> None:
         responder = Responder(self._encode, self._runner.max_batch)
+        first = bool(self._apart_s)
         try:
             while True:
                 with self._lead:
                     ids, indices = self._next_batch()
                     if not ids:
                         return
+                    if first:
+                        self._stay_apart()
+                        first = False
                     row_of = self._row_of
                     self._runner.submit(slot, [row_of[i] for i in indices])
                 responder.complete(ids, indices, self._runner.wait(slot))
@@ -210,6 +222,13 @@ class BatchingSut:
                 self._batches[slot] += 1
         except BaseException as error:
             self._failed(error)
+
+    def _stay_apart(self) -> None:
+        """Wait until a slot may start its first batch."""
+        left = self._not_before - time.perf_counter()
+        if left > 0:
+            time.sleep(left)
+        self._not_before = time.perf_counter() + self._apart_s
 
     def _next_batch(self) -> tuple[list[int], list[int]]:
         """Wait for samples and return the ids and QSL indices of a batch, or two empty lists when stopping."""
@@ -277,8 +296,18 @@ def sut_for(
     library: QuerySampleLibrary,
     settings: Settings,
     failed: Callable[[BaseException], None],
+    batch_s: float = 0.0,
 ) -> InlineSut | BatchingSut:
     """Return the SUT that suits a scenario.
+
+    Args:
+        scenario: LoadGen's name of it.
+        runner: Where batches run.
+        encode: Outputs of a batch to responses.
+        library: The samples.
+        settings: Resolved values.
+        failed: Called with an exception of a slot's thread.
+        batch_s: Time of a batch while all slots are busy, seconds; 0 if it is not known.
 
     Raises:
         ConfigError: soft_drop is set, and the samples have no lengths.
@@ -292,4 +321,6 @@ def sut_for(
             raise ConfigError("soft_drop is set, and all samples have one length.", "Leave soft_drop out.")
         share = settings.server_target_latency_percentile
         soft_drop = SoftDrop(settings.soft_drop, share, lengths, runner.max_batch)
-    return BatchingSut(runner, encode, row_of, settings.deque_timeout_usec / 1e6, failed, lengths, soft_drop)
+    side_by_side = scenario == "Offline" and settings.gpu_inference_streams > 1
+    apart_s = batch_s / runner.slots if side_by_side else 0.0
+    return BatchingSut(runner, encode, row_of, settings.deque_timeout_usec / 1e6, failed, lengths, soft_drop, apart_s)

@@ -107,6 +107,36 @@ def batching(reports: Reports) -> Iterator[Callable[..., BatchingSut]]:
     assert failures == []
 
 
+def test_slots_that_share_a_gpu_start_apart_in_offline(reports: Reports) -> None:
+    class Timed(Runner):
+        def submit(self, slot: int, rows: Sequence[int]) -> None:
+            begun.setdefault(slot, time.perf_counter())
+            super().submit(slot, rows)
+
+        def wait(self, slot: int) -> Array:
+            time.sleep(0.01)
+            return super().wait(slot)
+
+    def made(scenario: str, streams: int) -> BatchingSut:
+        settings = Settings(gpu_inference_streams=streams)
+        sut = sut_for(scenario, Timed(slots=3), encode, LIBRARY, settings, pytest.fail, batch_s=0.3)
+        assert isinstance(sut, BatchingSut)
+        return sut
+
+    begun: dict[int, float] = {}
+    sut = made("Offline", 2)
+    sut.issue(list(range(400)), [n % 64 for n in range(400)])
+    sut.start()
+    until(lambda: sut.completed == 400)
+    sut.stop()
+    assert len(reports.answers) == 400
+    first, second, third = sorted(begun.values())
+    assert second - first >= 0.1
+    assert third - second >= 0.1
+    # On one stream they take turns by themselves, and Server's queries come when they come.
+    assert [made(*other)._apart_s for other in (("Offline", 1), ("Server", 2))] == [0.0, 0.0]
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
