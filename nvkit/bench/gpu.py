@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nvkit.config import RunConfig
 from nvkit.config.settings import Settings
 from nvkit.errors import BackendUnavailableError, HarnessError
 from nvkit.harness import TestSpec, run_test
+from nvkit.harness.settings import samples_per_query
 from nvkit.results.gpu import times_table
 from nvkit.results.loadgen_log import DetailLog, read_detail
 from nvkit.runs import open_run
@@ -42,8 +44,6 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "retinanet": {"generated_images": 256, "performance_sample_count": 64},
     "bert": {"generated_questions": 2048, "performance_sample_count": 2048},
 }
-#: Samples of a query where one is in flight, whatever larger batches the engine takes.
-_QUERY = {"SingleStream": 1, "MultiStream": 8}
 #: What nvkit is to reach on one GPU of this name: by benchmark, samples/s of Offline and queries/s of Server.
 _BARS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "NVIDIA H200": {
@@ -79,9 +79,9 @@ def measure(
         HarnessError: a child failed.
     """
     given = dict(overrides or {})
-    config = nvkit.configure(profile, benchmark, scenario, mode="performance", overrides=given)
-    values = {"min_duration": _DURATION_MS, **_SETTINGS.get(config.package, {}), **given}
-    config = nvkit.configure(profile, benchmark, scenario, mode="performance", overrides=values)
+    configured = partial(nvkit.configure, profile, benchmark, scenario, mode="performance")
+    values = {"min_duration": _DURATION_MS, **_SETTINGS.get(configured(overrides=given).package, {}), **given}
+    config = configured(overrides=values)
     if config.shared.backend != "tensorrt":
         raise BackendUnavailableError(
             f"Profile {config.profile} runs on {config.shared.backend}.", "Part gpu needs a GPU: give its --profile."
@@ -92,11 +92,11 @@ def measure(
     if "Server" in config.scenarios and "server_target_qps" not in values:
         found = {measured.scenario: measured.value for measured in tune(config, run, "Server").found}
         values["server_target_qps"] = found["Server"]
-        config = nvkit.configure(profile, benchmark, scenario, mode="performance", overrides=values)
+        config = configured(overrides=values)
     bench = GpuBench(config, engines, samples)
     for _ in range(repeat):
-        for scenario in config.scenarios:
-            bench.once(scenario)
+        for name in config.scenarios:
+            bench.once(name)
     return bench.tables()
 
 
@@ -128,13 +128,15 @@ class GpuBench:
         self._timing[scenario] = said["runner"]["timing"]
 
     def _peer(self, scenario: str, settings: Settings, engine: Path) -> BareGpuSpec:
-        samples = self._samples
+        samples, batch = self._samples, settings.batch_size
+        if scenario.endswith("Stream"):  # one query is in flight, whatever larger batches the engine takes
+            batch = min(batch, samples_per_query(settings, scenario))
         return BareGpuSpec(
             engine=str(engine.resolve()),
             arrays={name: str(path.resolve()) for name, path in samples.arrays.items()},
             lengths=None if samples.lengths is None else str(samples.lengths.resolve()),
             resident=min(samples.count, settings.performance_sample_count or samples.count),
-            batch=min(settings.batch_size, _QUERY.get(scenario, settings.batch_size)),
+            batch=batch,
             streams=settings.gpu_inference_streams if scenario in ("Offline", "Server") else 1,
             seconds=_BARE_S,
             sorted=scenario == "Offline",

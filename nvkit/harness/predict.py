@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nvkit.config.settings import Settings
-from nvkit.harness.settings import expectation, expected_samples
+from nvkit.harness.settings import expectation, expected_samples, samples_per_query
 from nvkit.store import duration
 
 
@@ -54,7 +54,7 @@ def predict(
         first, second = parts
         return first + second
     expected = expectation(settings, scenario)
-    width = settings.multi_stream_samples_per_query if scenario == "MultiStream" else 1
+    width = samples_per_query(settings, scenario)
     rate = width * 1e9 / expected if scenario.endswith("Stream") else expected
     if mode == "accuracy":
         if capacity and not scenario.endswith("Stream"):

@@ -56,6 +56,11 @@ def expectation(settings: Settings, scenario: str) -> float:
     return value
 
 
+def samples_per_query(settings: Settings, scenario: str) -> int:
+    """Return the samples that each query of a scenario other than Offline has."""
+    return settings.multi_stream_samples_per_query if scenario == "MultiStream" else 1
+
+
 def expected_samples(settings: Settings, scenario: str) -> int:
     """Estimate how many samples a performance test issues; its expected rate or latency must be set."""
     seconds, fewest = settings.min_duration / 1000, settings.min_query_count
@@ -66,7 +71,7 @@ def expected_samples(settings: Settings, scenario: str) -> int:
     queries = max(fewest, math.ceil(seconds * per_second))
     if settings.max_query_count:
         queries = min(queries, settings.max_query_count)
-    return queries * (settings.multi_stream_samples_per_query if scenario == "MultiStream" else 1)
+    return queries * samples_per_query(settings, scenario)
 
 
 def server_rate(settings: Settings, mode: str, sample_count: int) -> float:

@@ -180,6 +180,9 @@ def test_one_query_in_flight_is_held_against_a_bare_batch_of_its_samples(tmp_pat
     bench = gpu.GpuBench(config, {}, SampleSet({"x": tmp_path / "x.npy"}, 64, "x"))
     batches = {name: bench._peer(name, settings, tmp_path).batch for name, settings in config.scenarios.items()}
     assert batches == {"SingleStream": 1, "MultiStream": 8}
+    fewer = {"batch_size": 16, "multi_stream_samples_per_query": 4}
+    narrow = nvkit.configure("h200_sxm", "retinanet", "MultiStream", mode="performance", overrides=fewer)
+    assert bench._peer("MultiStream", narrow.scenarios["MultiStream"], tmp_path).batch == 4
     small = nvkit.configure("h200_sxm", "retinanet", "MultiStream", mode="performance", overrides={"batch_size": 2})
     assert bench._peer("MultiStream", small.scenarios["MultiStream"], tmp_path).batch == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nvkit.benchmarks.base import Accuracy, Array, DataSet, Model, SampleSet
-from nvkit.benchmarks.resnet50.accuracy import encode_classes
+from nvkit.benchmarks.resnet50.accuracy import encode_classes, same_class, score_responses
 from nvkit.errors import MissingPackageError
 from nvkit.store import Store, write_text
 
@@ -71,14 +71,10 @@ class ResNet50:
 
     def agree(self, expected: Array, found: Array) -> Array:
         """Tell of each image whether two responses name the same class."""
-        from nvkit.benchmarks.resnet50.accuracy import same_class
-
         return same_class(expected, found)
 
     def score(self, responses: Mapping[int, bytes], data: DataSet, *, part: bool = False) -> Accuracy:
         """Return top-1 accuracy in percent of the samples in `responses`; file i of `data` has QSL index i."""
-        from nvkit.benchmarks.resnet50.accuracy import score_responses
-
         return score_responses(responses, data)
 
     def reference_command(self, log: Path, data: DataSet, work: Path) -> tuple[str, list[str]]:

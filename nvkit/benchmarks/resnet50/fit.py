@@ -74,8 +74,7 @@ def fit_last_layer(features: npt.NDArray[np.float32], labels: Sequence[int]) -> 
         parts = list(enumerate(images.factors(label)))
         kernel[:, 1 + label] = scale * sum(kernels[part][:, value] for part, value in parts)
         bias[1 + label] = scale * sum(offsets[part][value] for part, value in parts)
-    kernel /= deviation[:, None]
-    kernel = _rounded(kernel)
+    kernel = _rounded(kernel / deviation[:, None])
     bias[1:] -= (mean @ kernel)[1:]
     return Fit(kernel.astype(np.float32), bias.astype(np.float32), accuracy)
 

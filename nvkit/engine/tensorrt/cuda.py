@@ -198,17 +198,12 @@ class CudaGpu:
         unit = next(unit for unit in (16, 4, 1) if row_bytes % unit == 0)
         blocks = max(1, min(8, row_bytes // unit // 1024))
         values = ((target, parameters, row_bytes), (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong))
-        launched = self._driver.cuLaunchKernel(
-            self._kernels[unit], rows, blocks, 1, 256, 1, 1, 0, int(stream), values, 0
-        )
-        self._check_driver(launched)
+        self._launch(self._kernels[unit], (rows, blocks), 256, 0, values, stream)
 
     def publish(self, target: int, source: int, size: int, flag: int, stream: Handle) -> None:
         """Copy `size` bytes to page-locked host memory and then set the int32 at `flag` there to 1, on a stream."""
         types = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p)
-        values = ((target, source, size, flag), types)
-        launched = self._driver.cuLaunchKernel(self._publish, 1, 1, 1, _PUBLISHING, 1, 1, 0, int(stream), values, 0)
-        self._check_driver(launched)
+        self._launch(self._publish, (1, 1), _PUBLISHING, 0, ((target, source, size, flag), types), stream)
 
     def kernel(self, source: str, name: str, shared: int) -> Handle:
         """Return a kernel of a PTX file of this package; the driver compiles the file once."""
@@ -231,7 +226,12 @@ class CudaGpu:
         stream: Handle,
     ) -> None:
         """Start a kernel, whose arguments are addresses, on a stream."""
-        values = (arguments, (ctypes.c_void_p,) * len(arguments))
+        self._launch(kernel, grid, threads, shared, (arguments, (ctypes.c_void_p,) * len(arguments)), stream)
+
+    def _launch(
+        self, kernel: Handle, grid: tuple[int, int], threads: int, shared: int, values: tuple[Any, Any], stream: Handle
+    ) -> None:
+        """Start a kernel, whose arguments are `values`: the values and their types."""
         launched = self._driver.cuLaunchKernel(kernel, *grid, 1, threads, 1, 1, shared, int(stream), values, 0)
         self._check_driver(launched)
 
