@@ -16,8 +16,6 @@ Pattern = npt.NDArray[np.intp]
 
 SUBPIXEL_BITS = 4
 """Fractional bits of the coordinates that OpenCV is given."""
-TEXTURES = ("plain", "stripes", "bars", "diagonals", "checks", "dots", "grid", "circles", "waves", "mosaic")
-SHAPES = ("disc", "ring", "square", "frame", "triangle", "star", "cross", "crescent", "hourglass", "arrow")
 
 _NOISE_SIDE = 1408
 """Side of the tile that noise is cut from: no generated image may be larger."""
@@ -30,24 +28,24 @@ def spread_labels(seed: int, split: int, count: int, classes: int) -> list[int]:
     return [int(label) for label in np.concatenate(rounds)[:count]] if rounds else []
 
 
-def background(rng: np.random.Generator, texture: str, size: tuple[int, int], short: int) -> Image:
+def background(rng: np.random.Generator, texture: str, size: tuple[int, int], periods: tuple[float, float]) -> Image:
     """Return a greyish textured picture, RGB.
 
     Args:
         rng: Chooses tone, contrast and period.
-        texture: One of `TEXTURES`.
+        texture: One of the names of `PATTERNS`.
         size: Height, width.
-        short: The shorter of the two, which the period follows.
+        periods: Least and greatest period of the texture, as parts of the shorter side.
     """
     tone = rng.uniform(115, 165) + rng.uniform(-10, 10, 3)
     step = rng.uniform(34, 42)
     palette = np.clip([tone - step, tone + step], 0, 255).astype(np.uint8)
     if texture == "plain":
         palette[:] = tone.astype(np.uint8)
-    period = max(8, round(short * rng.uniform(0.08, 0.10)))
+    period = max(8, round(min(size) * rng.uniform(*periods)))
     y = np.arange(size[0])[:, None] + int(rng.integers(period))
     x = np.arange(size[1])[None, :] + int(rng.integers(period))
-    pattern = np.broadcast_to(_PATTERNS[texture](rng, y, x, period), size)
+    pattern = np.broadcast_to(PATTERNS[texture](rng, y, x, period), size)
     return np.take(palette, pattern, axis=0)
 
 
@@ -56,9 +54,9 @@ def _dots(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
     return np.asarray(inside, np.intp)
 
 
-def _circles(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
+def _circles(y: Pattern, x: Pattern, width: int) -> Pattern:
     distance: Pattern = np.hypot(y - y.mean(), x - x.mean()).astype(np.intp)
-    return distance // (p // 2) % 2
+    return distance // width % 2
 
 
 def _waves(_rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern:
@@ -71,7 +69,7 @@ def _mosaic(rng: np.random.Generator, y: Pattern, x: Pattern, p: int) -> Pattern
     return cells[y // p, x // p]
 
 
-_PATTERNS: dict[str, Callable[..., Pattern]] = {
+PATTERNS: dict[str, Callable[..., Pattern]] = {
     "plain": lambda rng, y, x, p: np.zeros((1, 1), np.intp),
     "stripes": lambda rng, y, x, p: y // (p // 2) % 2,
     "bars": lambda rng, y, x, p: x // (p // 2) % 2,
@@ -79,10 +77,13 @@ _PATTERNS: dict[str, Callable[..., Pattern]] = {
     "checks": lambda rng, y, x, p: (x // p + y // p) % 2,
     "dots": _dots,
     "grid": lambda rng, y, x, p: (((x % p) * 5 < p) | ((y % p) * 5 < p)).astype(np.intp),
-    "circles": _circles,
+    "circles": lambda rng, y, x, p: _circles(y, x, p // 2),
     "waves": _waves,
     "mosaic": _mosaic,
+    "ripples": lambda rng, y, x, p: _circles(y, x, p),
+    "slants": lambda rng, y, x, p: (x - y) // (p * 2 // 3) % 2,
 }
+"""Name of a texture to the function that paints it: 0 or 1 at rows y and columns x, for a period of p pixels."""
 
 
 def light(rng: np.random.Generator, picture: Image) -> Image:

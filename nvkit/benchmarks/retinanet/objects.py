@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nvkit.benchmarks.drawing import SUBPIXEL_BITS, TEXTURES, Image, Points, background, contours, light
+from nvkit.benchmarks.drawing import SUBPIXEL_BITS, Image, Points, background, contours, light
 from nvkit.benchmarks.retinanet.tensors import CLASSES, SIDE
 
 GENERATOR_VERSION = 1
@@ -35,6 +35,7 @@ COLOURS = {
     "brown": (105, 60, 25),
 }
 """Colour name to RGB."""
+TEXTURES = ("plain", "stripes", "bars", "diagonals", "checks", "dots", "grid", "circles", "waves", "mosaic")
 CORES = {"no": None, "white": (250, 250, 250), "grey": (130, 130, 130), "black": (10, 10, 10)}
 """What an object has in its middle: nothing, or a disc of this RGB."""
 
@@ -43,6 +44,7 @@ OBJECTS = (3, 9)
 SIZES = (40.0, 400.0)
 """Root of an object's area in pixels of the network's frame, least and greatest; any factor is as likely."""
 
+_PERIODS = (0.08, 0.10)  # of a texture, in shorter sides
 _ASPECT = 1.5
 _GAP = 8.0  # pixels of the network's frame between two boxes, at least
 _TRIES = 30
@@ -98,7 +100,7 @@ def draw(labels: Sequence[int], seed: int, split: int, index: int) -> Drawn:
     long, aspect = int(rng.integers(*_LONG_SIDES, endpoint=True)), float(rng.choice(_ASPECTS))
     height, width = round(long * min(1.0, 1 / aspect)), round(long * min(1.0, aspect))
     coarse = (height // _COARSE, width // _COARSE)
-    scene = background(rng, str(rng.choice(TEXTURES)), coarse, min(coarse))
+    scene = background(rng, str(rng.choice(TEXTURES)), coarse, _PERIODS)
     picture: Image = cv2.resize(scene, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
     count = int(rng.integers(*OBJECTS, endpoint=True))
     frame = _places(rng, count) * np.array([width, height, width, height]) / SIDE
