@@ -315,13 +315,13 @@ def test_apply_sets_every_gpu_and_puts_each_back_to_its_own_limit(nvml: FakeNvml
 def test_limits_are_put_back_however_the_test_ends(nvml: FakeNvml, tmp_path: Path, error: BaseException) -> None:
     nvml.add()
 
-    def test() -> None:
+    def interrupted_test() -> None:
         with applied(plan(config(), "Offline"), apply=True, outputs=tmp_path):
             assert limits_now(nvml) == [195]
             raise error
 
     with pytest.raises(type(error)):
-        test()
+        interrupted_test()
     assert limits_now(nvml) == [300]
     assert left_over(tmp_path) == ()
 
@@ -340,13 +340,13 @@ def test_a_second_interrupt_while_putting_back_does_not_stop_it(
             raise KeyboardInterrupt
         nvml._set(index, milliwatts)
 
-    def test() -> None:
+    def interrupted_test() -> None:
         with applied(plan(config(), "Offline"), apply=True, outputs=tmp_path):
             monkeypatch.setattr(nvml, "nvmlDeviceSetPowerManagementLimit", interrupted, raising=False)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        test()
+        interrupted_test()
     assert limits_now(nvml) == [300, 300]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from benchmarks.resnet50_settings import make_settings
 
+from nvkit.benchmarks.drawing import background
 from nvkit.benchmarks.resnet50 import BENCHMARK, images, samples
 from nvkit.benchmarks.resnet50.dataset import read_folder
 from nvkit.benchmarks.resnet50.preprocess import BadImage, preprocess_image, read_image
@@ -135,6 +136,14 @@ def test_generated_images_have_the_real_layout(generated: Path) -> None:
     assert min(ratios) < 0.7
     assert max(ratios) > 2.5
     assert "0 red disc on plain\n" in (generated / "classes.txt").read_text()
+
+
+def test_every_colour_shows_on_every_background() -> None:
+    rng = np.random.default_rng(0)
+    for texture in images.TEXTURES:
+        pixels = np.concatenate([background(rng, texture, (80, 80), (0.1, 0.2)).reshape(-1, 3) for _ in range(50)])
+        for name, colour in images.COLOURS.items():
+            assert np.abs(pixels.astype(int) - colour).max(axis=1).min() > 20, f"{name} on {texture}"
 
 
 def test_a_seed_gives_the_same_images(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_synthetic_network_recognises_images_it_has_not_seen(synthetic: Model, s
     samples = BENCHMARK.preprocess(settings, store, data).load(range(80))["input_tensor:0"]
     responses = BENCHMARK.encode(run(synthetic, samples), range(80))
     accuracy = BENCHMARK.score({i: row.tobytes() for i, row in enumerate(responses)}, data)
-    assert 8 < accuracy.value < 100  # chance is 0.1 %; the true size with more fit images does far better
+    assert 15 < accuracy.value < 100  # chance is 0.1 %; the true size with more fit images does far better
 
 
 def test_synthetic_network_is_the_same_each_time(tmp_path: Path, store: Store) -> None:

@@ -25,7 +25,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, bears: float, full: float | None = 
     """Replace tests by a machine that bears a rate (in tests of full length another); return what is tested."""
     tested: list[Settings] = []
 
-    def test(self: Bench, name: str, settings: Settings) -> Probe:
+    def measure(self: Bench, name: str, settings: Settings) -> Probe:
         tested.append(settings)
         rate = settings.server_target_qps or 100.0
         valid = rate <= (bears if name.startswith("probe") or full is None else full)
@@ -41,7 +41,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, bears: float, full: float | None = 
             logs=f"tune/Server/{name}",
         )
 
-    monkeypatch.setattr(Bench, "test", test)
+    monkeypatch.setattr(Bench, "test", measure)
     return tested
 
 

@@ -83,7 +83,8 @@ def _rounded(kernel: Matrix) -> Matrix:
     """Round the weights of each class to multiples of a 127th of its largest, so that int8 rounds none of them.
 
     Features are never negative, so what rounding does to weights adds up to a shift of the class; done before the
-    biases are set, they take it up. Over five fits int8 kept 99.2 % of fp32's score with it and 98.9 % without.
+    biases are set, they take it up. Over five fits on the images of generator version 1, int8 kept 99.2 % of fp32's
+    score with it and 98.9 % without.
     """
     step = np.maximum(np.abs(kernel).max(axis=0), 1e-30) / _STEPS
     return np.asarray(np.round(kernel / step) * step)

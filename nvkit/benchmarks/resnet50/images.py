@@ -35,7 +35,9 @@ COLOURS = {
 CLASSES = len(SHAPES) * len(COLOURS) * len(TEXTURES)
 
 _NEUTRAL = ("black", "white")
-_PERIODS = (0.055, 0.07)
+_PERIODS = (0.055, 0.07)  # of a texture, in shorter sides
+_PITCH = (0.24, 0.26)  # from copy to copy, in shorter sides: about 64 pixels to the network, twice its stride
+_RADIUS = (0.31, 0.35)  # of a copy, in pitches
 _ASPECTS = (1.0, 1.0, 4 / 3, 4 / 3, 3 / 2, 3 / 4, 3 / 4, 2 / 3, 16 / 9, 9 / 16, 2.8, 1 / 2.5)
 
 
@@ -75,12 +77,12 @@ def _draw(
 ) -> None:
     """Paint copies of the shape, well apart, over the whole picture."""
     height, width = picture.shape[:2]
-    pitch = short * rng.uniform(0.24, 0.26)
+    pitch = short * rng.uniform(*_PITCH)
     one = 1 << SUBPIXEL_BITS
     edge = (20, 20, 20) if sum(colour) > 380 else (235, 235, 235)
     rows, columns = (max(1, round(side / pitch)) for side in (height, width))
     for row, column in np.ndindex(rows, columns):
-        radius = pitch * rng.uniform(0.31, 0.35)
+        radius = pitch * rng.uniform(*_RADIUS)
         turn = math.radians(rng.uniform(-8, 8))
         rotate = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         centre = np.array([(column + 0.5) / columns * width, (row + 0.5) / rows * height])

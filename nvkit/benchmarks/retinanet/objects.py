@@ -21,6 +21,7 @@ GENERATOR_VERSION = 1
 """Changes whenever the same seed gives other pixels or boxes."""
 
 SHAPES = ("disc", "square", "triangle", "star", "cross", "hourglass")
+TEXTURES = ("plain", "stripes", "bars", "diagonals", "checks", "dots", "grid", "circles", "waves", "mosaic")
 COLOURS = {
     "red": (205, 25, 30),
     "orange": (245, 130, 20),
@@ -35,7 +36,6 @@ COLOURS = {
     "brown": (105, 60, 25),
 }
 """Colour name to RGB."""
-TEXTURES = ("plain", "stripes", "bars", "diagonals", "checks", "dots", "grid", "circles", "waves", "mosaic")
 CORES = {"no": None, "white": (250, 250, 250), "grey": (130, 130, 130), "black": (10, 10, 10)}
 """What an object has in its middle: nothing, or a disc of this RGB."""
 
